@@ -1,0 +1,112 @@
+"""What the engine asks of authentication and authorisation plugins, beyond amqtt's asynchronous contract.
+
+A plugin that offers these methods is asked through them; any other amqtt plugin is asked through amqtt's own
+`authenticate` and `topic_filtering`, a slower path that is taken only while such a plugin is loaded.
+"""
+
+from collections.abc import Awaitable, Collection
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from .protocol.reason_codes import ReasonCode
+
+PUBLISH = 1
+RECEIVE = 2
+SUBSCRIBE = 4
+UNSUBSCRIBE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRequest:
+    """Describe a client that wants to connect, before any session is looked up."""
+
+    client_id: str
+    """As sent; empty where the client leaves the choice to the server."""
+    username: str | None
+    password: bytes | None = field(repr=False)
+    peer_host: str
+    peer_port: int
+    listener: str
+    protocol_version: int
+    """3, 4 or 5."""
+
+
+@dataclass(slots=True)
+class Identity:
+    """Name an authenticated client; `policy` is the authoriser's to fill and read, nobody else's."""
+
+    client_id: str
+    username: str | None
+    principal: str | None
+    """Id of the credential store's principal, None for an anonymous client."""
+    peer_host: str
+    listener: str = ""
+    superuser: bool = False
+    confined: bool = False
+    policy: object | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Admit a client."""
+
+    principal: str | None = None
+    superuser: bool = False
+    confined: bool = False
+    valid_until: float | None = None
+    """Seconds since the epoch at which the live session ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Turn a client away: a wire meaning for the peer, a sentence for the log (never a secret)."""
+
+    reason: ReasonCode
+    log: str
+
+
+@runtime_checkable
+class ConnectAuthenticator(Protocol):
+    """Decide on a CONNECT; None is no opinion. Answers at once where it can, with an awaitable where it must wait."""
+
+    def authenticate_connect(
+        self, request: ConnectRequest
+    ) -> "Accept | Refuse | Awaitable[Accept | Refuse | None] | None": ...
+
+
+@runtime_checkable
+class TopicAuthorizer(Protocol):
+    """Decide synchronously on a topic; None is no opinion.
+
+    `operation` is PUBLISH, RECEIVE or SUBSCRIBE; `topic` is a topic name, or for SUBSCRIBE a topic filter.
+    """
+
+    def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool | None: ...
+
+    def checks_delivery(self, client: Identity) -> bool:
+        """Tell whether deliveries to this client must be checked one by one (operation RECEIVE)."""
+        ...
+
+
+class AccessChange(Protocol):
+    """Say whose access a write to the credential store changed."""
+
+    @property
+    def close_principals(self) -> Collection[str]:
+        """Principals whose live sessions are to be closed."""
+        ...
+
+    @property
+    def usernames(self) -> Collection[str]:
+        """User names whose sessions' subscriptions are to be checked again."""
+        ...
+
+    @property
+    def client_ids(self) -> Collection[str]:
+        """Client ids whose sessions' subscriptions are to be checked again."""
+        ...
+
+    @property
+    def everyone(self) -> bool:
+        """Whether every session's subscriptions are to be checked again."""
+        ...

@@ -1,0 +1,118 @@
+"""All loaded authentication and authorisation plugins behind two questions: who is this, and may they."""
+
+from collections.abc import Awaitable
+from inspect import isawaitable
+from logging import getLogger
+
+from amqtt.contexts import Action
+from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
+from amqtt.session import Session as AmqttSession
+
+from .access import (
+    Accept,
+    ConnectAuthenticator,
+    ConnectRequest,
+    Identity,
+    Refuse,
+    TopicAuthorizer,
+)
+from .protocol.reason_codes import ReasonCode
+
+_logger = getLogger(__name__)
+
+
+class AccessControl:
+    """Ask the plugins, ours at once and foreign ones through amqtt's coroutines."""
+
+    def __init__(self) -> None:
+        self._authenticators: list[ConnectAuthenticator] = []
+        self._foreign_auth: list[BaseAuthPlugin] = []
+        self._authorizers: list[TopicAuthorizer] = []
+        self._foreign_topic: list[BaseTopicPlugin] = []
+
+    def load(self, auth_plugins: list[BaseAuthPlugin], topic_plugins: list[BaseTopicPlugin]) -> None:
+        """Take the plugins that amqtt's plugin manager has loaded."""
+        for auth in auth_plugins:
+            if isinstance(auth, ConnectAuthenticator):
+                self._authenticators.append(auth)
+            else:
+                self._foreign_auth.append(auth)
+        for topic in topic_plugins:
+            if isinstance(topic, TopicAuthorizer):
+                self._authorizers.append(topic)
+            else:
+                self._foreign_topic.append(topic)
+
+    @property
+    def waits(self) -> bool:
+        """Whether topic decisions need coroutines, because a foreign topic plugin is loaded."""
+        return bool(self._foreign_topic)
+
+    def authenticate(
+        self, request: ConnectRequest, view: AmqttSession | None
+    ) -> Accept | Refuse | Awaitable[Accept | Refuse]:
+        """Decide on a CONNECT: all that have an opinion must agree, and one must have one; `view` is for amqtt's."""
+        if len(self._authenticators) == 1 and not self._foreign_auth:
+            decision = self._authenticators[0].authenticate_connect(request)
+            if not isawaitable(decision):
+                return decision or _nobody_decided()
+            return self._first_alone(decision)
+        return self._authenticate_all(request, view)
+
+    @property
+    def needs_view(self) -> bool:
+        """Whether a plugin is loaded that wants amqtt's session object."""
+        return bool(self._foreign_auth or self._foreign_topic)
+
+    async def _first_alone(self, decision: Awaitable[Accept | Refuse | None]) -> Accept | Refuse:
+        return await decision or _nobody_decided()
+
+    async def _authenticate_all(self, request: ConnectRequest, view: AmqttSession | None) -> Accept | Refuse:
+        accepted: Accept | None = None
+        for authenticator in self._authenticators:
+            decision = authenticator.authenticate_connect(request)
+            if isawaitable(decision):
+                decision = await decision
+            if isinstance(decision, Refuse):
+                return decision
+            accepted = accepted or decision
+        for plugin in self._foreign_auth:
+            if view is None:
+                break
+            allowed = await plugin.authenticate(session=view)
+            if allowed is not None and not allowed:
+                return Refuse(ReasonCode.BAD_USER_NAME_OR_PASSWORD, f"{type(plugin).__name__} refused the client")
+            if allowed and accepted is None:
+                accepted = Accept()
+        return accepted or _nobody_decided()
+
+    def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
+        """Decide by our own plugins; with none loaded everything is allowed, as in amqtt."""
+        if client.superuser or not self._authorizers:
+            return True
+        allowed = False
+        for authorizer in self._authorizers:
+            decision = authorizer.authorize(client, operation, topic, qos, retain)
+            if decision is False:
+                return False
+            allowed = allowed or bool(decision)
+        return allowed  # nobody deciding means deny
+
+    def checks_delivery(self, client: Identity) -> bool:
+        """Tell whether deliveries to this client need a decision of their own."""
+        return any(authorizer.checks_delivery(client) for authorizer in self._authorizers)
+
+    async def consult(self, view: AmqttSession, action: Action, topic: str) -> bool:
+        """Ask the foreign topic plugins; each must answer True, as in amqtt."""
+        for plugin in self._foreign_topic:
+            try:
+                if not await plugin.topic_filtering(session=view, topic=topic, action=action):
+                    return False
+            except Exception:  # the plugin dispatcher: a broken plugin denies and is heard of
+                _logger.exception("topic plugin %s failed", type(plugin).__name__)
+                return False
+        return True
+
+
+def _nobody_decided() -> Refuse:
+    return Refuse(ReasonCode.NOT_AUTHORIZED, "no authentication plugin admitted the client")

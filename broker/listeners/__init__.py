@@ -1,0 +1,1 @@
+"""Ways in: TCP, TLS and WebSocket."""

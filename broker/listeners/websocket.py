@@ -1,0 +1,324 @@
+"""MQTT over WebSocket (MQTT 5.0 section 6): one TCP or TLS connection, its handshake and its frames.
+
+`WebSocketProtocol` owns the real transport and drives the sans-I/O state machine of the `websockets` package. After the
+opening handshake it makes the inner protocol, the same one that a TCP listener would make, and hands it a
+`WebSocketTransport`. From there on the inner protocol sees a plain stream of bytes:
+
+- frames are passed on as they come, so a packet may span frames and a frame may hold many [MQTT-6.0.0-2];
+- a peer's close frame is its end of stream, and takes effect only after the bytes before it were taken in, so that a
+  DISCONNECT that shares a segment with the close frame still prevents the will;
+- closing flushes, sends close frame 1000 and waits a bounded time for the peer's.
+
+No extension is offered, so there is no compressed input to bound. Import this module only where a WebSocket listener
+is configured: it alone loads `websockets`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from ssl import SSLContext
+from typing import cast
+
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from .websocket_transport import Data, WebSocketTransport
+
+ProtocolFactory = Callable[[], asyncio.Protocol]
+
+PATHS = ("/mqtt", "/")
+SUBPROTOCOLS = (Subprotocol("mqtt"), Subprotocol("mqttv3.1"))
+"""Preferred first [MQTT-6.0.0-4]; the second is what MQTT 3.1 clients offer."""
+
+MAX_HANDSHAKE_BYTES = 16_384
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds from accept to a complete request."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a peer has to answer a close frame or to close its side."""
+MAX_SENT_FRAME = 65_535
+"""Payload bytes in one frame sent: clients bound messages too, some at 1 MiB, and this keeps the header short."""
+
+
+class _WithoutFrames(logging.LoggerAdapter[logging.Logger]):
+    """Keep `websockets` from logging frames at level DEBUG: they hold passwords and payloads."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        return level >= logging.WARNING and super().isEnabledFor(level)
+
+
+_log = _WithoutFrames(logging.getLogger(__name__), {})
+
+
+async def serve(
+    loop: asyncio.AbstractEventLoop,
+    factory: ProtocolFactory,
+    host: str | None,
+    port: int,
+    ssl: SSLContext | None = None,
+    *,
+    max_message_size: int,
+) -> asyncio.Server:
+    """Listen for MQTT over WebSocket; `factory` makes the inner protocol of each connection that opened.
+
+    `max_message_size` bounds one WebSocket message, its fragments together, in bytes. The caller owns the server.
+    Raises OSError if the address cannot be bound.
+    """
+
+    def accept() -> WebSocketProtocol:
+        return WebSocketProtocol(factory, loop, max_message_size=max_message_size)
+
+    handshake_timeout = HANDSHAKE_TIMEOUT if ssl is not None else None
+    return await loop.create_server(
+        accept, host, port, ssl=ssl, ssl_handshake_timeout=handshake_timeout, reuse_address=True, backlog=1_024
+    )
+
+
+class WebSocketProtocol(asyncio.Protocol):
+    """Drive one WebSocket connection and pass its bytes between the real transport and the inner protocol."""
+
+    def __init__(
+        self,
+        factory: ProtocolFactory,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_message_size: int,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        close_timeout: float = CLOSE_TIMEOUT,
+    ) -> None:
+        self._factory = factory
+        self._loop = loop
+        self._handshake_timeout = handshake_timeout
+        self._close_timeout = close_timeout
+        self._wire = ServerProtocol(subprotocols=SUBPROTOCOLS, max_size=max_message_size, logger=_log)
+        self._transport: asyncio.Transport | None = None
+        self._inner: asyncio.Protocol | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        """Bounds the handshake first, the closing later."""
+        self._request = bytearray()
+        """What came of the opening request so far."""
+        self._held: list[Data] = []
+        """Payloads not passed on yet, because the inner protocol paused."""
+        self._paused = False
+        self._closing = False
+        """Whether the inner protocol closed: it gets no more bytes."""
+        self._ending = False
+        """Whether the close frames are exchanged, or the connection failed: the TCP connection is to end."""
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the handshake's time limit."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._timer = self._loop.call_later(self._handshake_timeout, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in a part of the opening request, or frames."""
+        if self._ending:  # read on only so that closing does not reset the connection under our last bytes
+            return
+        if self._wire.state is State.CONNECTING:
+            self._take_request(data)
+        else:
+            self._take_frames(data)
+
+    def eof_received(self) -> bool:
+        """Pass the end of the stream on; the transport then closes itself."""
+        self._wire.receive_eof()
+        if self._inner is not None and not self._closing and not self._ending:
+            self._inner.eof_received()
+        return False
+
+    def pause_writing(self) -> None:
+        """Pass on that the peer reads too slowly."""
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that there is room again."""
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the inner protocol, if there is one, and let go of it."""
+        self._stop_timer()
+        self._held.clear()
+        self._ending = True
+        self._transport = None
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.connection_lost(exc)
+
+    # What the transport facade calls.
+
+    @property
+    def inner(self) -> asyncio.Protocol | None:
+        """The protocol that was made for this connection, while it is open."""
+        return self._inner
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether either side began to close."""
+        return self._wire.state is not State.OPEN or self._transport is None or self._transport.is_closing()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the inner protocol paused reading."""
+        return self._paused
+
+    def send(self, data: Data) -> None:
+        """Send bytes in binary frames [MQTT-6.0.0-1]; dropped once either side began to close."""
+        if not data or self.is_closing:
+            return
+        if len(data) <= MAX_SENT_FRAME:
+            self._wire.send_binary(bytes(data))
+        else:
+            view = memoryview(data)
+            for start in range(0, len(view), MAX_SENT_FRAME):
+                self._wire.send_binary(bytes(view[start : start + MAX_SENT_FRAME]))
+        self._flush()
+
+    def close(self) -> None:
+        """Send what is buffered, then close frame 1000, and end the connection when the peer answers or time is up."""
+        if self._closing or self._transport is None:
+            return
+        self._closing = True
+        self._held.clear()
+        if self._ending:
+            self._end()
+            return
+        self._transport.resume_reading()  # or the peer's close frame would never be seen
+        if self._wire.state is State.OPEN:
+            self._wire.send_close(CloseCode.NORMAL_CLOSURE)
+        self._flush()
+        self._bound_closing()
+
+    def abort(self) -> None:
+        """End the connection at once, without a close frame."""
+        self._closing = True
+        self._held.clear()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop passing bytes to the inner protocol."""
+        if self._closing or self._transport is None:
+            return
+        self._paused = True
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Pass bytes on again, beginning with those that had already come."""
+        if not self._paused or self._transport is None:
+            return
+        self._paused = False
+        self._loop.call_soon(self._pass_on)  # never from within the caller, who may be in the middle of something
+        self._transport.resume_reading()
+
+    # The opening handshake.
+
+    def _take_request(self, data: bytes) -> None:
+        self._request += data
+        head, blank_line, rest = self._request.partition(b"\r\n\r\n")
+        if len(head) > MAX_HANDSHAKE_BYTES:
+            self._refuse(431, "The request is too large.\n")
+        elif not blank_line:
+            if not self._request.startswith(b"GET "[: len(self._request)]):
+                self._refuse(400, "This is a WebSocket listener for MQTT.\n")
+        else:
+            # The state machine would read frames that follow at once before the answer is sent: they come after it.
+            self._request = bytearray()
+            self._wire.receive_data(bytes(head + blank_line))
+            self._answer()
+            if rest and not self._ending:
+                self._take_frames(bytes(rest))
+
+    def _answer(self) -> None:
+        requests = [event for event in self._wire.events_received() if isinstance(event, Request)]
+        if not requests:
+            # It is no HTTP request; the state machine only ends the stream, so answer ahead of that.
+            self._write(self._wire.reject(400, "The request is malformed.\n").serialize())
+            self._flush()
+            return
+        (request,) = requests
+        if request.path.partition("?")[0] not in PATHS:
+            self._refuse(404, "MQTT is at /mqtt.\n")
+            return
+        self._wire.send_response(self._wire.accept(request))  # refuses where no sub-protocol fits [MQTT-6.0.0-3]
+        self._flush()
+        if self._wire.state is State.OPEN and self._transport is not None:
+            self._stop_timer()
+            self._inner = self._factory()
+            self._inner.connection_made(WebSocketTransport(self, self._transport))
+
+    def _refuse(self, status: int, text: str) -> None:
+        self._request = bytearray()
+        self._wire.send_response(self._wire.reject(status, text))
+        self._flush()
+
+    # Frames.
+
+    def _take_frames(self, data: bytes) -> None:
+        self._wire.receive_data(data)
+        for event in self._wire.events_received():
+            if not isinstance(event, Frame):
+                continue
+            if event.opcode is Opcode.TEXT:  # [MQTT-6.0.0-1]
+                self._wire.fail(CloseCode.UNSUPPORTED_DATA, "MQTT needs binary frames")
+                break
+            if event.opcode in (Opcode.BINARY, Opcode.CONT) and not self._closing:
+                self._held.append(event.data)
+        self._flush()
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._paused and not self._closing:
+            return
+        if self._held and self._inner is not None:
+            data = b"".join(self._held)
+            self._held.clear()
+            if data:
+                self._inner.data_received(data)
+        if self._ending and (self._closing or not self._paused):
+            self._end()
+
+    # The way out.
+
+    def _flush(self) -> None:
+        for data in self._wire.data_to_send():
+            if data == SEND_EOF:
+                self._ending = True
+            else:
+                self._write(data)
+        if self._ending and self._inner is None:
+            self._end()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _end(self) -> None:
+        """End our side of the TCP connection; the peer's end, or the time limit, then closes it.
+
+        Closing at once would reset the connection if input is unread, and the peer might lose our last bytes.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        self._bound_closing()
+        if transport.can_write_eof():
+            transport.write_eof()
+            transport.resume_reading()
+        else:  # TLS
+            transport.close()
+
+    def _bound_closing(self) -> None:
+        self._stop_timer()
+        if self._transport is not None:
+            self._timer = self._loop.call_later(self._close_timeout, self._transport.abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,152 @@
+"""The engine's numbers under EMQX's names for them, added up when somebody looks."""
+
+from .engine import Engine
+from .protocol.packets import PacketType
+from .traffic import Traffic
+
+_RECEIVED = {
+    "connect": PacketType.CONNECT,
+    "puback": PacketType.PUBACK,
+    "pubrec": PacketType.PUBREC,
+    "pubrel": PacketType.PUBREL,
+    "pubcomp": PacketType.PUBCOMP,
+    "subscribe": PacketType.SUBSCRIBE,
+    "unsubscribe": PacketType.UNSUBSCRIBE,
+    "pingreq": PacketType.PINGREQ,
+    "disconnect": PacketType.DISCONNECT,
+    "auth": PacketType.AUTH,
+}
+_SENT = {
+    "connack": PacketType.CONNACK,
+    "puback": PacketType.PUBACK,
+    "pubrec": PacketType.PUBREC,
+    "pubrel": PacketType.PUBREL,
+    "pubcomp": PacketType.PUBCOMP,
+    "suback": PacketType.SUBACK,
+    "unsuback": PacketType.UNSUBACK,
+    "pingresp": PacketType.PINGRESP,
+    "disconnect": PacketType.DISCONNECT,
+    "auth": PacketType.AUTH,
+}
+_MISSED = ("puback", "pubrec", "pubrel", "pubcomp")
+
+
+def collect_metrics(engine: Engine, live: list[Traffic]) -> dict[str, int]:
+    """Add up the counters since start under EMQX's metric names."""
+    total = Traffic()
+    total.add(engine.ended)
+    for traffic in live:
+        total.add(traffic)
+    return {
+        **_packets(total, engine),
+        **_messages(total, engine),
+        **_sessions(engine),
+        "authorization.allow": total.authorization_allow,
+        "authorization.deny": total.authorization_deny + engine.counters.subscribe_denied,
+        "authorization.cache_miss": total.cache_miss,
+        "authorization.cache_hit": max(0, sum(total.messages_received_qos) - total.cache_miss),
+        "client.authorize": total.cache_miss + total.acks_received[PacketType.SUBSCRIBE],
+        "authentication.success": engine.counters.auth_success,
+        "authentication.success.anonymous": engine.counters.auth_anonymous,
+        "authentication.failure": engine.counters.auth_failure,
+        "client.auth.anonymous": engine.counters.auth_anonymous,
+    }
+
+
+def _packets(total: Traffic, engine: Engine) -> dict[str, int]:
+    found = {
+        "bytes.received": total.bytes_received,
+        "bytes.sent": total.bytes_sent,
+        "packets.received": total.packets_received_total,
+        "packets.sent": total.packets_sent_total,
+        "packets.publish.received": sum(total.messages_received_qos),
+        "packets.publish.sent": sum(total.messages_sent_qos),
+        "packets.publish.auth_error": total.publish_dropped,
+        "packets.connack.auth_error": engine.counters.auth_failure,
+        "packets.connack.error": engine.counters.auth_failure,
+        "packets.subscribe.auth_error": engine.counters.subscribe_denied,
+    }
+    for name, kind in _RECEIVED.items():
+        found[f"packets.{name}.received"] = total.acks_received[kind]
+    for name, kind in _SENT.items():
+        found[f"packets.{name}.sent"] = total.acks_sent[kind]
+    for name in _MISSED:
+        found[f"packets.{name}.missed"] = total.missed[_RECEIVED[name]]
+    return found
+
+
+def _messages(total: Traffic, engine: Engine) -> dict[str, int]:
+    counters = engine.counters
+    received = sum(total.messages_received_qos)
+    sent = sum(total.messages_sent_qos)
+    unwanted = total.no_subscribers + counters.no_subscribers
+    dropped = total.dropped_queue_full + total.dropped_expired + total.dropped_too_large + total.dropped_qos0
+    found = {
+        "messages.received": received + counters.messages_published_by_api,
+        "messages.sent": sent,
+        "messages.publish": received - total.publish_dropped + counters.messages_published_internally,
+        "messages.dropped": unwanted,
+        "messages.dropped.no_subscribers": unwanted,
+        "messages.delivered": sent,
+        "messages.acked": total.acked,
+        "delivery.dropped": dropped,
+        "delivery.dropped.queue_full": total.dropped_queue_full,
+        "delivery.dropped.expired": total.dropped_expired,
+        "delivery.dropped.too_large": total.dropped_too_large,
+        "delivery.dropped.qos0_msg": total.dropped_qos0,
+    }
+    for qos in range(3):
+        found[f"messages.qos{qos}.received"] = total.messages_received_qos[qos] + counters.api_messages_qos[qos]
+        found[f"messages.qos{qos}.sent"] = total.messages_sent_qos[qos]
+    return found
+
+
+def _sessions(engine: Engine) -> dict[str, int]:
+    counters = engine.counters
+    return {
+        "client.connect": counters.connects,
+        "client.connack": counters.connects,
+        "client.connected": counters.sessions_created + counters.sessions_resumed,
+        "client.disconnected": counters.disconnected,
+        "client.authenticate": counters.auth_success + counters.auth_failure,
+        "client.subscribe": counters.subscribed,
+        "client.unsubscribe": counters.unsubscribed,
+        "session.created": counters.sessions_created,
+        "session.resumed": counters.sessions_resumed,
+        "session.takenover": counters.sessions_takenover,
+        "session.discarded": counters.sessions_discarded,
+        "session.terminated": counters.sessions_terminated,
+    }
+
+
+class Gauges:
+    """Read the engine's present sizes under EMQX's stats names, each with its highest value so far."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._highest: dict[str, int] = {}
+
+    def collect(self, live_connections: int) -> dict[str, int]:
+        """Read all sizes; called now and then by the broker too, so that peaks are seen."""
+        engine = self._engine
+        sessions = len(engine.registry)
+        subscriptions = engine.router.subscription_count
+        now = {
+            "channels.count": sessions,
+            "connections.count": sessions,
+            "live_connections.count": live_connections,
+            "sessions.count": sessions,
+            "cluster_sessions.count": sessions,
+            "topics.count": engine.router.filter_count,
+            "suboptions.count": subscriptions,
+            "subscribers.count": subscriptions,
+            "subscriptions.count": subscriptions,
+            "subscriptions.shared.count": 0,
+            "retained.count": len(engine.retained),
+            "delayed.count": 0,
+        }
+        highest = self._highest
+        for name, value in now.items():
+            key = name.removesuffix("count") + "max"
+            highest[key] = max(value, highest.get(key, 0))
+        return now | highest

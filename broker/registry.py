@@ -1,0 +1,58 @@
+"""All sessions, by client id and by principal."""
+
+from collections.abc import Iterator
+
+from .session import Session
+
+
+class SessionRegistry:
+    """Own the table of sessions, connected and stored."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._by_principal: dict[str, dict[str, Session]] = {}
+        self._by_username: dict[str, dict[str, Session]] = {}
+        self.connected_count = 0
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._sessions.values())
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, client_id: str) -> Session | None:
+        """Return the session of a client id."""
+        return self._sessions.get(client_id)
+
+    def add(self, session: Session) -> None:
+        """Enter a session; its client id must be free."""
+        client_id = session.client_id
+        self._sessions[client_id] = session
+        for index, key in self._indexes(session):
+            index.setdefault(key, {})[client_id] = session
+
+    def remove(self, session: Session) -> None:
+        """Take a session out."""
+        client_id = session.client_id
+        if self._sessions.get(client_id) is not session:
+            return
+        del self._sessions[client_id]
+        for index, key in self._indexes(session):
+            members = index[key]
+            del members[client_id]
+            if not members:
+                del index[key]
+
+    def of_principal(self, principal: str) -> list[Session]:
+        """List the sessions of a principal."""
+        return list(self._by_principal.get(principal, {}).values())
+
+    def of_username(self, username: str) -> list[Session]:
+        """List the sessions of a user name."""
+        return list(self._by_username.get(username, {}).values())
+
+    def _indexes(self, session: Session) -> Iterator[tuple[dict[str, dict[str, Session]], str]]:
+        if session.identity.principal is not None:
+            yield self._by_principal, session.identity.principal
+        if session.identity.username is not None:
+            yield self._by_username, session.identity.username

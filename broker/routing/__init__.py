@@ -1,0 +1,1 @@
+"""Topics, the subscription index and the retained messages: pure data structures without I/O or clock."""
