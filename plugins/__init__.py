@@ -1,0 +1,1 @@
+"""What the broker loads through amqtt's plugin interface."""

@@ -1,0 +1,54 @@
+"""Authorisation by the credential store's rules, as a plugin of the broker or of a plain amqtt broker."""
+
+from dataclasses import dataclass
+
+from amqtt.contexts import Action, BaseContext
+from amqtt.plugins.base import BaseTopicPlugin
+from amqtt.session import Session
+
+from ..broker.access import PUBLISH, RECEIVE, SUBSCRIBE, Identity
+from ..store.access import ClientAccess
+from .directory_context import directory_of
+
+_OPERATIONS = {Action.PUBLISH: PUBLISH, Action.SUBSCRIBE: SUBSCRIBE, Action.RECEIVE: RECEIVE}
+
+
+class TopicAclPlugin(BaseTopicPlugin):
+    """Hold clients to the directory's rules: those of the client id, of the user name, for all, then the default."""
+
+    @dataclass
+    class Config(BaseTopicPlugin.Config):
+        """Configure the plugin; it has no options."""
+
+    def __init__(self, context: BaseContext) -> None:
+        super().__init__(context)
+        self._directory = directory_of(context, self)
+
+    def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool | None:
+        """Decide on a topic name, or for SUBSCRIBE on a topic filter."""
+        return client.superuser or self._access(client).decide(operation, topic, qos, retain)
+
+    def checks_delivery(self, client: Identity) -> bool:
+        """Tell whether some rule may hide single deliveries from the client."""
+        return not client.superuser and self._access(client).checks_delivery
+
+    async def topic_filtering(
+        self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
+    ) -> bool | None:
+        """Decide for a plain amqtt broker, which tells neither QoS nor retain flag: those of a QoS 0 message."""
+        if session is None or not topic or action is None:
+            return None
+        client_id, username = session.client_id or "", session.username
+        operation = _OPERATIONS[action]
+        if self._directory.is_superuser(client_id, username):
+            return True
+        access = self._directory.access(client_id, username)
+        if operation == RECEIVE and not access.checks_delivery:
+            return True
+        return access.decide(operation, topic, 0, False)
+
+    def _access(self, client: Identity) -> ClientAccess:
+        access = client.policy
+        if not isinstance(access, ClientAccess) or access.generation != self._directory.generation:
+            access = client.policy = self._directory.access(client.client_id, client.username)
+        return access

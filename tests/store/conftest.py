@@ -1,0 +1,27 @@
+"""Directories for the tests of the store."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from wardenmq.store import passwords
+from wardenmq.store.directory import Directory
+
+from .argon2_gate import Argon2Gate
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Argon2Gate]:
+    """Replace argon2; what waits at the gate is let go at the end."""
+    stand_in = Argon2Gate()
+    monkeypatch.setattr(passwords, "_passlib_argon2", stand_in)
+    yield stand_in
+    stand_in.open.set()
+
+
+@pytest.fixture
+async def directory(gate: Argon2Gate) -> AsyncIterator[Directory]:
+    """Open a directory in memory whose hashes cost nothing."""
+    opened = await Directory.open(":memory:")
+    yield opened
+    gate.open.set()
+    await opened.close()
