@@ -12,7 +12,7 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .directory import Directory
+from .directory import Directory, Origin
 from .errors import DatabaseUnavailable
 from .records import Rule
 
@@ -21,6 +21,7 @@ CREDENTIALS_NAME = "initial-credentials.json"
 OPERATOR_TOKEN_NAME = "operator-token"  # noqa: S105 (a file name)
 _STAGING_NAME = ".first-run"
 _PASSWORD_BYTES = 18
+_ORIGIN: Origin = {"actor": "first start", "facade": "server"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +79,23 @@ def _prepare(data_dir: Path, staging: Path) -> bool:
 
 
 async def _create(directory: Directory) -> InitialCredentials:
-    key, api_secret = await directory.create_api_key("default", "administrator", description="Created at first start")
+    key, api_secret = await directory.create_api_key(
+        "default", "administrator", description="Created at first start", **_ORIGIN
+    )
     dashboard_password = secrets.token_urlsafe(_PASSWORD_BYTES)
-    await directory.create_dashboard_user("admin", dashboard_password)
+    await directory.create_dashboard_user("admin", dashboard_password, **_ORIGIN)
     mqtt_password = secrets.token_urlsafe(_PASSWORD_BYTES)
-    await directory.create_login("username", "mqtt", mqtt_password, actor="first start", facade="server")
+    await directory.create_login("username", "mqtt", mqtt_password, **_ORIGIN)
     # A rule like any other, so that it is seen where rules are seen and goes when it is deleted.
     everything = Rule(topic="#", permission="allow", action="all")
-    await directory.set_rules("username", "mqtt", [everything], actor="first start", facade="server")
+    await directory.set_rules("username", "mqtt", [everything], **_ORIGIN)
     return InitialCredentials(
         api_key=key.api_key,
         api_secret=api_secret,
         dashboard_user="admin",
         dashboard_password=dashboard_password,
-        bunkerm_api_key=await directory.create_bunkerm_key(),
-        operator_token=await directory.create_operator_token(),
+        bunkerm_api_key=await directory.create_bunkerm_key(**_ORIGIN),
+        operator_token=await directory.create_operator_token(**_ORIGIN),
         mqtt_username="mqtt",
         mqtt_password=mqtt_password,
     )

@@ -1,0 +1,174 @@
+"""The composition root: lay the parts of one server together in order, and take them down in reverse."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import web
+from amqtt.errors import BrokerError, PluginError, PluginLoadError
+
+from .broker.broker import Broker
+from .broker.settings import MqttSettings
+from .config.address import format_address, split_address
+from .config.plugin_options import check_plugins
+from .config.settings import Settings
+from .mgmt_api.application import create_application
+from .mgmt_api.settings import ApiSettings
+from .store.directory import Directory
+from .store.first_run import CREDENTIALS_NAME, DATABASE_NAME, InitialCredentials, first_run
+from .store.lock import DataDirectoryLock
+
+_API_SHUTDOWN_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """Say in one sentence why the server cannot start."""
+
+
+class Server:
+    """Run one broker with its store and its management API on one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.initial_credentials: InitialCredentials | None = None
+        """What this start created; None unless it was the first one of its data directory."""
+        self.addresses: dict[str, str] = {}
+        """What is bound, as the ready line names it: mqtt, ws (HOST:PORT) and api (a URL)."""
+        self._started = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Take the data directory, open the store, start broker and API; all or nothing.
+
+        Raises StartError, ConfigError or StoreError, with what was started taken down again.
+        """
+        try:
+            self._take_data_directory()
+            directory = await self._open_store()
+            broker = await self._start_broker(directory)
+            await self._start_api(broker, directory)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Take down API, broker, store and lock, in this order; a second call does nothing."""
+        await self._started.aclose()
+
+    def ready_line(self) -> str:
+        """Give the line that tells scripts what is bound where."""
+        ready = {name: self.addresses.get(name) for name in ("mqtt", "ws", "api")}
+        return f"wardenmq ready {json.dumps({**ready, 'pid': os.getpid()})}"
+
+    def _take_data_directory(self) -> None:
+        lock = DataDirectoryLock.acquire(self.settings.data_dir)
+        self._started.callback(lock.release)
+
+    async def _open_store(self) -> Directory:
+        data_dir = self.settings.data_dir
+        self.initial_credentials = await first_run(data_dir)
+        directory = await Directory.open(
+            data_dir / DATABASE_NAME, password_wait_limit=self.settings.mqtt.password_wait_limit
+        )
+        self._started.push_async_callback(directory.close)
+        return directory
+
+    async def _start_broker(self, directory: Directory) -> Broker:
+        listeners = {name: listener.for_amqtt() for name, listener in self.settings.listeners.items()}
+        config: dict[str, Any] = {"listeners": listeners, "plugins": dict(self.settings.plugins)}
+        limits = MqttSettings(**self.settings.mqtt.model_dump())
+        check_plugins(self.settings.plugins)
+        try:
+            broker = Broker(config, settings=limits, directory=directory)
+            await broker.start()
+        except (BrokerError, PluginError, PluginLoadError, OSError, ValueError) as error:
+            raise StartError(_sentence("The MQTT broker cannot start", error)) from error
+        self._started.push_async_callback(broker.shutdown)
+        for name, address in broker.addresses.items():
+            kind = "ws" if self.settings.listeners[name].type == "ws" else "mqtt"
+            self.addresses.setdefault(kind, format_address(*address))
+        return broker
+
+    async def _start_api(self, broker: Broker, directory: Directory) -> None:
+        section = self.settings.api
+        host, port = split_address(section.bind)
+        application = create_application(
+            broker=broker, directory=directory, settings=ApiSettings(**section.model_dump(exclude={"bind"}))
+        )
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_API_SHUTDOWN_SECONDS)
+        await runner.setup()
+        self._started.push_async_callback(runner.cleanup)
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise StartError(_sentence(f"The management API cannot listen on {section.bind}", error)) from error
+        bound = runner.addresses[0]
+        self.addresses["api"] = f"http://{format_address(str(bound[0]), int(bound[1]))}"
+
+
+async def serve(server: Server, announce: Callable[[str], None]) -> None:
+    """Run a server until SIGTERM or SIGINT; `announce` gets the first credentials and then the ready line.
+
+    Raises what `Server.start` raises.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await server.start()
+    try:
+        if server.initial_credentials is not None:
+            announce(describe(server.initial_credentials, server.settings))
+        if not stop.is_set():
+            announce(server.ready_line())
+        await stop.wait()
+        logger.info("Stopping")
+    finally:
+        await server.stop()
+
+
+def run(server: Server) -> None:
+    """Run a server to its end in an event loop of its own, uvloop's where it is installed."""
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        runner.run(serve(server, _print_line))
+
+
+def describe(credentials: InitialCredentials, settings: Settings) -> str:
+    """Format the first credentials for the terminal."""
+    file = settings.data_dir / CREDENTIALS_NAME
+    lines = [f"First start: these credentials are shown only now; they are also in {file}, readable by you alone."]
+    width = max(len(name) for name in credentials.__slots__)
+    lines += [f"  {name:<{width}}  {getattr(credentials, name)}" for name in credentials.__slots__]
+    return "\n".join(lines)
+
+
+def _print_line(text: str) -> None:
+    print(text, flush=True)
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _sentence(what: str, error: Exception) -> str:
+    """Say what failed and why, with the operating system's words instead of the event loop's around them."""
+    reason, cause = str(error.__cause__ or error), error
+    while not isinstance(cause, OSError) and isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    if isinstance(cause, OSError) and cause.errno and cause.strerror:
+        for wrapped in (str(cause), cause.strerror):
+            reason = reason.replace(wrapped, os.strerror(cause.errno))
+    return f"{what}: {reason.rstrip('.')}."

@@ -1,0 +1,31 @@
+"""What all tests share: real server processes that never outlive their test."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from .processes import ANY_PORTS, ServerProcess
+
+Launch = Callable[..., Awaitable[ServerProcess]]
+
+
+@pytest.fixture
+async def launch(tmp_path: Path) -> AsyncIterator[Launch]:
+    """Start `wardenmq serve` on free ports with the data directory `data` in the test's directory."""
+    started: list[ServerProcess] = []
+
+    async def start(*arguments: str, **options: object) -> ServerProcess:
+        server = await ServerProcess.launch(tmp_path / "data", *ANY_PORTS, *arguments, **options)  # type: ignore[arg-type]
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        await server.kill()
+
+
+@pytest.fixture
+async def server(launch: Launch) -> ServerProcess:
+    """Run a server that is ready."""
+    return await (await launch()).wait_ready()
