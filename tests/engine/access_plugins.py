@@ -115,3 +115,20 @@ class ReverseDelay(BaseTopicPlugin):
             self.asked.append(topic or "")
             await asyncio.sleep(0.02 / len(self.asked))
         return True
+
+
+class Gatekeeper(BaseTopicPlugin):
+    """Let a publish pass only once the test has opened the gate."""
+
+    def __init__(self, context: BaseContext) -> None:
+        super().__init__(context)
+        self.gate = asyncio.Event()
+        self.waiting = 0
+
+    async def topic_filtering(
+        self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
+    ) -> bool | None:
+        if action is Action.PUBLISH:
+            self.waiting += 1
+            await self.gate.wait()
+        return True

@@ -186,6 +186,27 @@ async def test_order_is_kept_while_a_plugin_thinks() -> None:
         assert plugin.asked == [f"t/{n}" for n in range(1, 31)]
 
 
+async def test_qos_2_survives_a_connection_that_breaks_while_a_plugin_thinks() -> None:
+    """[MQTT-4.3.3-2] [MQTT-4.4.0-1]: no PUBREC was sent, so the message that is sent again must not be lost."""
+    async with serving({**ANONYMOUS, f"{HERE}.Gatekeeper": {}}) as clients:
+        subscriber = await clients.connected("subscriber")
+        await subscriber.subscribe(("t", 2))
+        publisher = await clients.connected("publisher", clean=False)
+        plugin = clients.broker.plugins_manager.get_plugin("Gatekeeper")
+        assert isinstance(plugin, access_plugins.Gatekeeper)
+        publisher.send(publish("t", b"x", 2, 5))
+        await until(lambda: plugin.waiting == 1)
+        publisher.abort()  # not noticed while the socket is not read; the next connection takes over
+        publisher = await clients.connected("publisher", clean=False)
+        plugin.gate.set()
+        publisher.send(publish("t", b"x", 2, 5, dup=True))
+        assert (await publisher.expect(PUBREC)).packet_id == 5
+        publisher.send(acknowledge(PUBREL, 5))
+        await publisher.expect(PUBCOMP)
+        assert (await subscriber.message()).payload == b"x"
+        await subscriber.nothing_came()
+
+
 async def test_disconnect_waits_its_turn_behind_a_plugin() -> None:
     """[MQTT-4.6.0-5] [MQTT-3.14.4-3]: a publish that is still being decided is not lost to the DISCONNECT behind it."""
     async with serving({**ANONYMOUS, f"{HERE}.ReverseDelay": {}}) as clients:

@@ -2,7 +2,9 @@
 
 import time
 
-from .brokers import Clients
+from wardenmq.broker.settings import MqttSettings
+
+from .brokers import Clients, serving
 from .conditions import until
 from .wire import PUBLISH
 
@@ -87,3 +89,20 @@ async def test_in_flight_and_queue_are_visible(clients: Clients) -> None:
     assert session is not None
     held = [await subscriber.expect(PUBLISH) for _ in range(32)]
     assert (session.in_flight_count, session.queue_length, len(held)) == (32, 8, 32)
+
+
+async def test_what_was_dropped_for_an_absent_client_stays_counted() -> None:
+    """The broker's counter neither forgets the drops when the client comes back nor counts them twice."""
+    async with serving(settings=MqttSettings(max_mqueue_len=3)) as clients:
+        device = await clients.connected("device", clean=False)
+        await device.subscribe(("t", 1))
+        await device.disconnect()
+        publisher = await clients.connected("publisher")
+        await publisher.publish_all("t", [b"x"] * 10, 1)
+        assert clients.broker.metrics()["delivery.dropped.queue_full"] == 7
+        device = await clients.connected("device", clean=False)
+        await device.messages(3)
+        assert clients.broker.metrics()["delivery.dropped.queue_full"] == 7
+        await device.disconnect()
+        await until(lambda: clients.broker.registry.connected_count == 1)
+        assert clients.broker.metrics()["delivery.dropped.queue_full"] == 7
