@@ -173,7 +173,7 @@ class Admission:
         )
         session = self.session
         if session is None:
-            session = self.session = Session(identity, engine.settings)
+            session = self.session = Session(identity, engine.settings, engine.absent)
             engine.counters.sessions_created += 1
         else:
             engine.registry.remove(session)

@@ -325,9 +325,12 @@ class Connection(asyncio.Protocol):
         session = self.session
         if session is None:
             return True
-        if qos == 2 and not self._first_time(session, packet_id):
-            self._send(PUBREC + packet_id, _PUBREC)  # [MQTT-4.3.3-2]: received before, not passed on again
-            return
+        if qos == 2:
+            if packet_id in session.awaiting_rel:
+                self._send(PUBREC + packet_id, _PUBREC)  # [MQTT-4.3.3-2]: received before, not passed on again
+                return None
+            if len(session.awaiting_rel) >= session.max_awaiting_rel:
+                raise ProtocolError("too many QoS 2 messages wait for PUBREL", ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
         if self._waits:
             return self._leave_loop(self._publish_when_allowed(session, route, flags, packet_id, payload))
         self._accept(session, route, flags, packet_id, payload)
@@ -353,6 +356,7 @@ class Connection(asyncio.Protocol):
         if qos == 1:
             self._send(PUBACK + packet_id, _PUBACK)
         elif qos == 2:
+            session.awaiting_rel.add(packet_id)
             self._send(PUBREC + packet_id, _PUBREC)
 
     def acknowledgement(self, packet_type: int, packet_id: bytes) -> bool | None:
@@ -418,15 +422,6 @@ class Connection(asyncio.Protocol):
             routes.clear()
         routes[topic_bytes] = route
         return route
-
-    def _first_time(self, session: Session, packet_id: bytes) -> bool:
-        waiting = session.awaiting_rel
-        if packet_id in waiting:
-            return False
-        if len(waiting) >= session.max_awaiting_rel:
-            raise ProtocolError("too many QoS 2 messages wait for PUBREL", ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
-        waiting.add(packet_id)
-        return True
 
     async def _publish_when_allowed(
         self, session: Session, route: PublishRoute, flags: int, packet_id: bytes, payload: bytes

@@ -76,6 +76,8 @@ class Engine:
         """Open sockets."""
         self.ended = Traffic()
         """Sum of the traffic of all connections that have ended."""
+        self.absent = Traffic()
+        """What happened to sessions while no connection carried them."""
         self._expiries: list[tuple[float, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -252,7 +254,7 @@ class Engine:
 
     def create_session(self, client_id: str) -> Session:
         """Make a stored session for a client that is not there, on behalf of the server."""
-        session = Session(Identity(client_id, None, None, ""), self.settings)
+        session = Session(Identity(client_id, None, None, ""), self.settings, self.absent)
         session.clean_start = False
         session.expiry_interval = self.settings.session_expiry_interval or float("inf")
         session.disconnected_at = time()
@@ -263,6 +265,7 @@ class Engine:
     def detach(self, session: Session, *, graceful: bool) -> None:
         """Take a session off its connection: publish the will unless graceful, then keep or end the session."""
         session.link = None
+        session.traffic = session.traffic.copy()  # the connection's own is added up when its socket has closed
         session.disconnected_at = time()
         self.registry.connected_count -= 1
         self.counters.disconnected += 1

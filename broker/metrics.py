@@ -35,6 +35,7 @@ def collect_metrics(engine: Engine, live: list[Traffic]) -> dict[str, int]:
     """Add up the counters since start under EMQX's metric names."""
     total = Traffic()
     total.add(engine.ended)
+    total.add(engine.absent)
     for traffic in live:
         total.add(traffic)
     return {

@@ -76,7 +76,8 @@ class Delivery:
 class Session:
     """Hold the state of one client id."""
 
-    def __init__(self, identity: Identity, settings: MqttSettings) -> None:
+    def __init__(self, identity: Identity, settings: MqttSettings, absent: Traffic) -> None:
+        """`absent` is shared by all sessions: what happens to one while no connection carries it is counted there."""
         self.identity = identity
         self.link: Link | None = None
         self.protocol_version = 4
@@ -102,6 +103,8 @@ class Session:
         self.max_queue = settings.max_mqueue_len
         self.max_awaiting_rel = settings.max_awaiting_rel
         self.traffic = Traffic()
+        """Counts of the connection; of the last one, and what has been dropped since, while there is none."""
+        self._absent = absent
         self.view: AmqttSession | None = None
         """amqtt's session object for foreign plugins, made only while one is loaded that wants it."""
         self._last_packet_id = 0
@@ -225,6 +228,8 @@ class Session:
         if self.max_queue and len(queue) >= self.max_queue:
             queue.popleft()
             self.traffic.dropped_queue_full += 1
+            if self.link is None:
+                self._absent.dropped_queue_full += 1
         queue.append(delivery)
 
     def _next_packet_id(self) -> int:

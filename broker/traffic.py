@@ -67,6 +67,12 @@ class Traffic:
         """Packets sent."""
         return sum(self.messages_sent_qos) + sum(self.acks_sent)
 
+    def copy(self) -> "Traffic":
+        """Return the same counts in an object of their own."""
+        copied = Traffic()
+        copied.add(self)
+        return copied
+
     def add(self, other: "Traffic") -> None:
         """Add another's counts to these."""
         for name in self.__slots__:

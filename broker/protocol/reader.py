@@ -136,7 +136,7 @@ class PacketReader:
             else:
                 stop = self._other(first, data[body:end])
             start = end
-            if stop:
+            if stop or self.stopped:
                 self.stopped = True
                 return start
         return start
