@@ -1,0 +1,39 @@
+"""The management API put together: facades, error handling, the documents that describe them."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from aiohttp import web
+
+from ..broker.broker import Broker
+from ..store.directory import Directory
+from .dispatch import answer_errors, mount
+from .emqx.table import EMQX, ROOT
+from .encoding import encode
+from .http_log import create_logger
+from .openapi import document
+from .settings import ApiSettings
+from .state import STATE, ApiState
+
+
+def create_application(*, broker: Broker, directory: Directory, settings: ApiSettings | None = None) -> web.Application:
+    """Build the application for one broker and one directory; both stay the caller's to start and to close."""
+    chosen = settings or ApiSettings()
+    release = _release()
+    application = web.Application(middlewares=[answer_errors], client_max_size=chosen.max_body_size)
+    application[STATE] = ApiState(broker, directory, chosen, release, encode(document(EMQX, release)))
+    for facade in (EMQX, ROOT):
+        mount(application, facade)
+    return application
+
+
+def create_runner(application: web.Application, *, shutdown_timeout: float = 5.0) -> web.AppRunner:
+    """Wrap the application for serving, without an access log; open requests get `shutdown_timeout` seconds to end."""
+    return web.AppRunner(application, access_log=None, logger=create_logger(), shutdown_timeout=shutdown_timeout)
+
+
+def _release() -> str:
+    """Name the release that is installed; a source tree that is not installed has none."""
+    try:
+        return version("wardenmq")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,192 @@
+"""The rules of the built-in database: for user names, for client ids, for all."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from ...store.directory import Directory
+from ...store.errors import AlreadyExists, NotFound
+from ...store.records import Rule
+from ..encoding import Page
+from ..errors import ApiError, bad_request
+from ..paging import PageQuery, paginate
+from ..routes import Call
+from ..state import ApiState
+from .models_access import (
+    AllRules,
+    ClientRules,
+    ClientRulesQuery,
+    NewClientRules,
+    NewRule,
+    NewRules,
+    NewUserRules,
+    RuleRow,
+    UserRules,
+    UserRulesQuery,
+)
+
+SubjectType: TypeAlias = Literal["username", "clientid"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Hold how EMQX speaks of a kind of subject in its errors."""
+
+    exists: str
+    missing: str
+
+
+_WORDS: dict[SubjectType, _Words] = {
+    "username": _Words("User '{}' already exist", "Username Not Found"),
+    "clientid": _Words("Client '{}' already exist", "ClientID Not Found"),
+}
+
+
+async def list_user_rules(call: Call[UserRulesQuery, None]) -> Page:
+    """List the user names that have rules, with their rules."""
+    return await _list(call.state, "username", call.query.like_username, call.query)
+
+
+async def list_client_rules(call: Call[ClientRulesQuery, None]) -> Page:
+    """List the client ids that have rules, with their rules."""
+    return await _list(call.state, "clientid", call.query.like_clientid, call.query)
+
+
+async def create_user_rules(call: Call[None, list[NewUserRules]]) -> None:
+    """Give rules to user names that have none: to all of these or to none."""
+    await _create(call, "username", [(entry.username, entry.rules) for entry in call.body])
+
+
+async def create_client_rules(call: Call[None, list[NewClientRules]]) -> None:
+    """Give rules to client ids that have none: to all of these or to none."""
+    await _create(call, "clientid", [(entry.clientid, entry.rules) for entry in call.body])
+
+
+async def get_user_rules(call: Call[None, None]) -> UserRules:
+    """Show the rules of a user name."""
+    username = call.path["username"]
+    return {"username": username, "rules": _existing(call.state, "username", username)}
+
+
+async def get_client_rules(call: Call[None, None]) -> ClientRules:
+    """Show the rules of a client id."""
+    clientid = call.path["clientid"]
+    return {"clientid": clientid, "rules": _existing(call.state, "clientid", clientid)}
+
+
+async def set_user_rules(call: Call[None, NewUserRules]) -> None:
+    """Set the rules of a user name, whether it has any or not."""
+    await _set(call, "username", call.body.username, call.body.rules)
+
+
+async def set_client_rules(call: Call[None, NewClientRules]) -> None:
+    """Set the rules of a client id, whether it has any or not."""
+    await _set(call, "clientid", call.body.clientid, call.body.rules)
+
+
+async def delete_user_rules(call: Call[None, None]) -> None:
+    """Delete the rules of a user name."""
+    await _delete(call, "username")
+
+
+async def delete_client_rules(call: Call[None, None]) -> None:
+    """Delete the rules of a client id."""
+    await _delete(call, "clientid")
+
+
+async def get_all_rules(call: Call[None, None]) -> AllRules:
+    """Show the rules for all clients."""
+    return {"rules": [_show(rule) for rule in call.state.directory.rules("all") or ()]}
+
+
+async def set_all_rules(call: Call[None, NewRules]) -> None:
+    """Set the rules for all clients."""
+    await call.state.directory.set_rules("all", "", _records(call.state, call.body.rules), **call.origin)
+
+
+async def delete_all_rules(call: Call[None, None]) -> None:
+    """Delete the rules for all clients; there may be none."""
+    try:
+        await call.state.directory.delete_rules("all", **call.origin)
+    except NotFound:
+        return
+
+
+async def purge_rules(call: Call[None, None]) -> None:
+    """Delete every rule of user names, of client ids and for all, while the source is switched off."""
+    if call.state.rules_enabled:  # EMQX's guard: nobody shall lose all access by one request
+        raise bad_request("The built_in_database source must be disabled before purge")
+    await call.state.directory.delete_all_rules(**call.origin)
+
+
+async def _list(state: ApiState, kind: SubjectType, part: str | None, query: PageQuery) -> Page:
+    subjects: Iterable[str] = state.directory.rule_subjects(kind)
+    if part:
+        subjects = (subject for subject in subjects if part in subject)
+
+    def render(subject: str) -> dict[str, Any]:
+        rules = state.directory.rules(kind, subject) or ()
+        return {kind: subject, "rules": [_show(rule) for rule in rules]}
+
+    return await paginate(subjects, query, render, counted=not part)
+
+
+async def _create(call: Call[None, Any], kind: SubjectType, entries: Sequence[tuple[str, Sequence[NewRule]]]) -> None:
+    directory = call.state.directory
+    lists = [(subject, _records(call.state, rules)) for subject, rules in entries]
+    try:
+        await directory.create_rules(kind, lists, **call.origin)
+    except AlreadyExists:
+        raise ApiError(409, "ALREADY_EXISTS", _WORDS[kind].exists.format(_taken(directory, kind, entries))) from None
+
+
+def _taken(directory: Directory, kind: SubjectType, entries: Iterable[tuple[str, object]]) -> str:
+    """Name the first subject that has rules already, or is named a second time."""
+    seen: set[str] = set()
+    for subject, _ in entries:
+        if subject in seen or directory.rules(kind, subject) is not None:
+            break
+        seen.add(subject)
+    else:
+        subject = ""  # whoever stood in the way is gone by now
+    return subject
+
+
+def _existing(state: ApiState, kind: SubjectType, subject: str) -> list[RuleRow]:
+    rules = state.directory.rules(kind, subject)
+    if rules is None:
+        raise ApiError(404, "NOT_FOUND", "Not Found")
+    return [_show(rule) for rule in rules]
+
+
+async def _set(call: Call[None, Any], kind: SubjectType, subject: str, rules: Sequence[NewRule]) -> None:
+    if subject != call.path[kind]:
+        raise bad_request(f"body: {kind}: must be the one in the path")
+    await call.state.directory.set_rules(kind, subject, _records(call.state, rules), **call.origin)
+
+
+async def _delete(call: Call[None, None], kind: SubjectType) -> None:
+    try:
+        await call.state.directory.delete_rules(kind, call.path[kind], **call.origin)
+    except NotFound:
+        raise ApiError(404, "NOT_FOUND", _WORDS[kind].missing) from None
+
+
+def _show(rule: Rule) -> RuleRow:
+    return {
+        "topic": rule.topic,
+        "permission": rule.permission,
+        "action": rule.action,
+        "qos": list(rule.qos),
+        "retain": "all" if rule.retain is None else rule.retain,
+    }
+
+
+def _records(state: ApiState, rules: Sequence[NewRule]) -> list[Rule]:
+    limit = state.settings.max_rules
+    if len(rules) > limit:
+        raise bad_request(f"body: rules: there are more than {limit}")
+    return [
+        Rule(rule.topic, rule.permission, rule.action, tuple(rule.qos), None if rule.retain == "all" else rule.retain)
+        for rule in rules
+    ]

@@ -1,0 +1,87 @@
+"""Publish over HTTP, as the sender `http_api`, without an ACL check."""
+
+import asyncio
+from base64 import b64decode
+from binascii import Error as NotBase64
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ...broker.protocol.reason_codes import ReasonCode
+from ...broker.routing.topics import InvalidTopic, check_name
+from ..encoding import SLICE
+from ..routes import Answer, Call
+from ..state import ApiState
+from .models_publish import ErrorBody, NotPublished, Published, PublishMessage
+
+SENDER = "http_api"
+
+Refusal: TypeAlias = NotPublished | ErrorBody
+"""What a 400 holds: EMQX's reason code for an invalid message, the general shape for one of the wrong form."""
+
+_ACCEPTED = 202
+_INVALID = 400
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """Hold a message that may be published."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+
+
+async def publish(call: Call[None, PublishMessage]) -> Published | Answer:
+    """Publish one message."""
+    checked = _check(call.state, call.body)
+    if not isinstance(checked, _Checked):
+        return Answer(checked, _INVALID)
+    result = _publish(call.state, checked)
+    return Answer(result, _ACCEPTED) if "reason_code" in result else Answer(result, 200)
+
+
+async def publish_bulk(call: Call[None, list[PublishMessage]]) -> Answer:
+    """Publish several messages in order or, where one is invalid, none."""
+    messages: list[_Checked] = []
+    for message in call.body:
+        checked = _check(call.state, message)
+        if not isinstance(checked, _Checked):
+            return Answer(checked, _INVALID)
+        messages.append(checked)
+        if len(messages) % SLICE == 0:
+            await asyncio.sleep(0)
+    results: list[Published | NotPublished] = []
+    for checked in messages:
+        results.append(_publish(call.state, checked))
+        if len(results) % SLICE == 0:
+            await asyncio.sleep(0)
+    return Answer(results, _ACCEPTED if any("reason_code" in result for result in results) else 200)
+
+
+def _publish(state: ApiState, message: _Checked) -> Published | NotPublished:
+    reached = state.broker.publish(message.topic, message.payload, message.qos, message.retain, SENDER)
+    if reached:
+        return {"id": state.message_ids.next()}
+    return {"reason_code": int(ReasonCode.NO_MATCHING_SUBSCRIBERS), "message": "no_matching_subscribers"}
+
+
+def _check(state: ApiState, message: PublishMessage) -> _Checked | NotPublished:
+    """Make a message ready, or say with EMQX's codes why it cannot be published."""
+    limits = state.broker.settings
+    try:
+        check_name(message.topic, limits.max_topic_levels)
+    except InvalidTopic:
+        return {"reason_code": int(ReasonCode.TOPIC_NAME_INVALID), "message": "topic_name_invalid"}
+    payload = message.payload.encode()
+    if message.payload_encoding == "base64":
+        try:
+            payload = b64decode(payload, validate=True)
+        except NotBase64:
+            return {
+                "reason_code": int(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR),
+                "message": "the payload is not valid base64",
+            }
+    if len(payload) + len(message.topic.encode()) > limits.max_packet_size:  # estimated without the header, as in EMQX
+        return {"reason_code": int(ReasonCode.QUOTA_EXCEEDED), "message": "packet_too_large"}
+    return _Checked(message.topic, payload, message.qos, message.retain)

@@ -1,0 +1,52 @@
+"""Answers as bytes. Long lists are encoded in slices, so that one listing never holds up the broker."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SLICE = 100
+"""Rows that are looked at, or encoded, before the event loop gets its turn; a hundred clients take some 3 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Hold one page of a list; answered as `{"data": [...], "meta": {...}}`.
+
+    The rows are encoded already: ten thousand clients as dictionaries keep the garbage collector busy for longer than
+    all the rest takes (measured: the event loop stood still for 200 ms, without them for 20 ms).
+    """
+
+    slices: Sequence[bytes]
+    """Rows as `encode_rows` writes them."""
+    meta: Mapping[str, int | bool]
+
+
+def encode(value: object) -> bytes:
+    """Encode one value as JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def encode_rows(rows: Sequence[object]) -> bytes:
+    """Encode at least one row of an array, without the brackets."""
+    return encode(list(rows))[1:-1]
+
+
+async def encode_answer(value: object) -> list[bytes]:
+    """Encode an answer as parts that add up to it; a long array is encoded a slice at a time."""
+    if isinstance(value, Page):
+        return [b'{"data":[', *_with_commas(value.slices), b'],"meta":', encode(dict(value.meta)), b"}"]
+    if isinstance(value, list):
+        rows: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        slices: list[bytes] = []
+        for start in range(0, len(rows), SLICE):
+            if start:
+                await asyncio.sleep(0)
+            slices.append(encode_rows(rows[start : start + SLICE]))
+        return [b"[", *_with_commas(slices), b"]"]
+    return [encode(value)]
+
+
+def _with_commas(slices: Sequence[bytes]) -> list[bytes]:
+    return [part for piece in slices for part in (b",", piece)][1:]

@@ -1,0 +1,116 @@
+"""The route table: each row says all there is to say about one operation.
+
+The table drives the registration with aiohttp, the checks on a request, the OpenAPI document and the tests that
+walk it. Handlers get what the checks have made of the request and return plain data.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from re import compile as compile_pattern
+from typing import Any, Generic, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from ..store.directory import Origin
+from ..store.records import ApiRole
+from .errors import ApiError
+from .state import ApiState
+
+Q = TypeVar("Q")
+B = TypeVar("B")
+
+_PARAMETER = compile_pattern(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Name who sent a request."""
+
+    name: str
+    """For the audit log."""
+    role: ApiRole
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Q, B]):
+    """Hand a checked request to its handler; `query` and `body` are of the route's models."""
+
+    state: ApiState
+    path: Mapping[str, str]
+    """The path's parameters, percent-decoded."""
+    query: Q
+    body: B
+    origin: Origin
+    """Who writes and by which facade, for the store's audit log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer with another status, type or headers than the route's own."""
+
+    body: object
+    """Data, text, or bytes that are sent as they are."""
+    status: int
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Route(Generic[Q, B]):
+    """Describe one operation."""
+
+    method: str
+    path: str
+    """Relative to the facade's prefix, parameters as `{name}`; each fills one segment."""
+    handler: Callable[[Call[Q, B]], Awaitable[object]]
+    summary: str
+    tag: str
+    query: type[Q] | None = None
+    body: type[B] | None = None
+    answer: object = None
+    """The type of the answer's body; None for none, `str` for text."""
+    status: int = 200
+    other_answers: Mapping[int, object] = field(default_factory=dict[int, object])
+    """Further statuses with bodies that are not the facade's error shape."""
+    errors: Mapping[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
+    """The error codes of this operation by status, beyond those that every operation has."""
+    roles: frozenset[ApiRole] | None = None
+    """Who may call it besides administrators; None: viewers, if it only reads."""
+    public: bool = False
+    """Whether it asks for no credential."""
+
+    @property
+    def path_parameters(self) -> tuple[str, ...]:
+        """Name the path's parameters in their order."""
+        return tuple(_PARAMETER.findall(self.path))
+
+    @property
+    def query_model(self) -> type[BaseModel] | None:
+        """The query model, as what it is to pydantic."""
+        model = self.query
+        return model if model is not None and issubclass(model, BaseModel) else None
+
+    def admits(self, role: ApiRole) -> bool:
+        """Tell whether a role may call this operation."""
+        if role == "administrator":
+            return True
+        if self.roles is not None:
+            return role in self.roles
+        return role == "viewer" and self.method == "GET"
+
+
+@dataclass(frozen=True)
+class Facade:
+    """Bind a route table to a prefix, a way to tell who calls and a shape of errors."""
+
+    name: str
+    """For the audit log."""
+    title: str
+    prefix: str
+    routes: tuple[Route[Any, Any], ...]
+    authenticate: Callable[[web.Request, ApiState], Caller]
+    """Say who sends a request; raises `ApiError` 401."""
+    forbidden: ApiError
+    """What a caller is told whose role does not suffice."""
+    error_body: Callable[[ApiError], object]

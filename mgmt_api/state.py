@@ -1,0 +1,36 @@
+"""What every handler may reach: the broker, the directory and what the API itself keeps."""
+
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from ..broker.broker import Broker
+from ..store.directory import Directory
+from .message_ids import MessageIds
+from .settings import ApiSettings
+
+
+@dataclass(slots=True)
+class ApiState:
+    """Belong to one application; nothing here is shared between brokers."""
+
+    broker: Broker
+    directory: Directory
+    settings: ApiSettings
+    version: str
+    """The release of wardenmq that runs."""
+    document: bytes = b""
+    """The OpenAPI document, encoded once."""
+    message_ids: MessageIds = field(default_factory=MessageIds)
+    rules_enabled: bool = True
+    """Whether the rules of the built-in database are in force."""
+    unhandled_errors: int = 0
+    """Requests that ended in an exception nobody expected."""
+
+    @property
+    def node(self) -> str:
+        """The name of this node."""
+        return self.settings.node_name
+
+
+STATE = web.AppKey("wardenmq.api", ApiState)

@@ -1,0 +1,45 @@
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from wardenmq.broker.settings import MqttSettings
+from wardenmq.mgmt_api.application import create_application, create_runner
+from wardenmq.mgmt_api.settings import ApiSettings
+from wardenmq.store.directory import Directory
+
+from ..engine.brokers import serving
+from .callers import Api, basic
+
+ROLES = ("administrator", "viewer", "publisher")
+
+
+@pytest_asyncio.fixture
+async def directory() -> AsyncIterator[Directory]:
+    """Give a new directory."""
+    opened = await Directory.open(":memory:")
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture
+async def api(directory: Directory) -> AsyncIterator[Api]:
+    """Give the API of a broker that lets anonymous clients do everything, with a key for each role."""
+    limits = MqttSettings(max_packet_size=1_000, session_expiry_interval=7_200)
+    async with serving(settings=limits, directory=directory) as mqtt:
+        application = create_application(
+            broker=mqtt.broker, directory=directory, settings=ApiSettings(max_body_size=20_000, max_rules=5)
+        )
+        async with TestClient(TestServer(application)) as http:
+            keys = {role: await directory.create_api_key(role, role) for role in ROLES}
+            yield Api(http, mqtt, directory, {role: basic(key.api_key, secret) for role, (key, secret) in keys.items()})
+
+
+@pytest_asyncio.fixture
+async def address(api: Api) -> AsyncIterator[tuple[str, int]]:
+    """Serve the API as the server does; aiohttp's test server cancels handlers and logs differently."""
+    runner = create_runner(create_application(broker=api.mqtt.broker, directory=api.directory), shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0]
+    await runner.cleanup()
