@@ -13,7 +13,6 @@ from .protocol.reason_codes import ReasonCode
 PUBLISH = 1
 RECEIVE = 2
 SUBSCRIBE = 4
-UNSUBSCRIBE = 8
 
 
 @dataclass(frozen=True, slots=True)

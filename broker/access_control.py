@@ -29,6 +29,8 @@ class AccessControl:
         self._foreign_auth: list[BaseAuthPlugin] = []
         self._authorizers: list[TopicAuthorizer] = []
         self._foreign_topic: list[BaseTopicPlugin] = []
+        self.allowed = 0
+        self.denied = 0
 
     def load(self, auth_plugins: list[BaseAuthPlugin], topic_plugins: list[BaseTopicPlugin]) -> None:
         """Take the plugins that amqtt's plugin manager has loaded."""
@@ -68,31 +70,42 @@ class AccessControl:
         return await decision or _nobody_decided()
 
     async def _authenticate_all(self, request: ConnectRequest, view: AmqttSession | None) -> Accept | Refuse:
+        """Ask foreign plugins first: what the credential store says must not be old when the client gets in."""
         accepted: Accept | None = None
+        for plugin in self._foreign_auth:
+            allowed = await plugin.authenticate(session=view) if view is not None else False
+            if allowed is not None and not allowed:
+                return Refuse(ReasonCode.BAD_USER_NAME_OR_PASSWORD, f"{type(plugin).__name__} refused the client")
+            if allowed and accepted is None:
+                accepted = Accept()
         for authenticator in self._authenticators:
             decision = authenticator.authenticate_connect(request)
             if isawaitable(decision):
                 decision = await decision
             if isinstance(decision, Refuse):
                 return decision
-            accepted = accepted or decision
-        for plugin in self._foreign_auth:
-            if view is None:
-                break
-            allowed = await plugin.authenticate(session=view)
-            if allowed is not None and not allowed:
-                return Refuse(ReasonCode.BAD_USER_NAME_OR_PASSWORD, f"{type(plugin).__name__} refused the client")
-            if allowed and accepted is None:
-                accepted = Accept()
+            accepted = decision or accepted
         return accepted or _nobody_decided()
 
     def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
         """Decide by our own plugins; with none loaded everything is allowed, as in amqtt."""
+        allowed = self._decide(client, operation, topic, qos, retain)
+        if allowed:
+            self.allowed += 1
+        else:
+            self.denied += 1
+        return allowed
+
+    def _decide(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
         if client.superuser or not self._authorizers:
             return True
         allowed = False
         for authorizer in self._authorizers:
-            decision = authorizer.authorize(client, operation, topic, qos, retain)
+            try:
+                decision = authorizer.authorize(client, operation, topic, qos, retain)
+            except Exception:  # the plugin dispatcher: a broken plugin denies and is heard of
+                _logger.exception("topic plugin %s failed", type(authorizer).__name__)
+                return False
             if decision is False:
                 return False
             allowed = allowed or bool(decision)

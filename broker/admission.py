@@ -180,6 +180,7 @@ class Admission:
             session.identity = identity
             engine.router.invalidate()
             engine.counters.sessions_resumed += 1
+        session.claimed = True
         engine.registry.add(session)
         session.view = self.view
         if self.session_present:
@@ -200,6 +201,7 @@ class Admission:
         session.traffic = gate.traffic
         session.link = gate
         self.engine.registry.connected_count += 1
+        self.engine.counters.connected += 1
 
     def acknowledge(self) -> None:
         """Send the CONNACK."""
@@ -215,7 +217,9 @@ class Admission:
         session.drain()
 
     def _owns(self, session: Session) -> bool:
-        """Tell whether a stored session is this client's own."""
+        """Tell whether a stored session is this client's own, or was made by the server for whoever has its id."""
+        if not session.claimed:
+            return True
         identity, accept = session.identity, self.accept
         if identity.principal is None and accept.principal is None:
             return identity.username == self.connect.username

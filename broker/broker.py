@@ -30,6 +30,7 @@ from .protocol.packets import SubscribeRequest
 from .protocol.reason_codes import ReasonCode
 from .registry import SessionRegistry
 from .router import Router
+from .routing.topics import check_name
 from .session import Session
 from .settings import MqttSettings
 
@@ -192,7 +193,7 @@ class Broker(AmqttBroker):
 
     def _keep_house(self) -> None:
         self._engine.expire_sessions()
-        self._gauges.collect(self.live_connections)
+        self._gauges.collect()
         self._housekeeping = self._loop.call_later(_HOUSEKEEPING_INTERVAL, self._keep_house)
 
     # -- what the management and the tests look at
@@ -223,7 +224,7 @@ class Broker(AmqttBroker):
 
     def stats(self) -> dict[str, int]:
         """Return the present sizes under EMQX's stats names, each with a `.max` twin."""
-        return self._gauges.collect(self.live_connections)
+        return self._gauges.collect()
 
     # -- what the management does
 
@@ -258,6 +259,7 @@ class Broker(AmqttBroker):
         if session is None:
             session = self._stored_session(client_id)
         if topic is not None and qos is not None:
+            engine.check_filters([topic])
             engine.enter_subscription(session, SubscribeRequest(topic, qos))
             engine.replay_retained(session, topic, qos)
 
@@ -281,6 +283,7 @@ class Broker(AmqttBroker):
     ) -> None:
         """Store a retained message, or clear it with empty data; nobody is sent it now."""
         if topic_name is not None:
+            check_name(topic_name)
             sender = source_session.client_id if source_session is not None else None
             self._engine.retain(Message(topic_name, bytes(data or b""), qos or 0, True, sender=sender or ""))
 

@@ -38,6 +38,10 @@ from .traffic import Traffic
 _logger = getLogger(__name__)
 
 _ROUTE_CACHE_LIMIT = 1_024
+_CACHED_TOPIC_LIMIT = 512
+"""Bytes; longer topics are decided each time, so that the cache is bounded in bytes too."""
+_ENTRY_OVERHEAD = 64
+"""Bytes that a piece of waiting output costs besides its own."""
 _WRITE_HIGH_WATER = 262_144
 _CLOSE_TIMEOUT = 5.0
 """Seconds in which a closed peer may take what is waiting for it."""
@@ -103,7 +107,6 @@ class Connection(asyncio.Protocol):
         self.peer_host = ""
         self.peer_port = 0
         self.listener_id = door.listener_id
-        self.relays = True
         self.session: Session | None = None
         self.closed = False
         self._door = door
@@ -183,6 +186,8 @@ class Connection(asyncio.Protocol):
         session = self.session
         if session is not None and session.link is self:
             session.drain()
+            if session.replays:
+                self.engine.continue_replays(session)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the session off the connection and count the traffic."""
@@ -211,7 +216,7 @@ class Connection(asyncio.Protocol):
 
     def relay(self, chunk: bytes, count: int) -> None:
         """Send `count` encoded QoS 0 packets; dropped and counted where too much is waiting already."""
-        size = self._out_size + len(chunk)
+        size = self._out_size + len(chunk) + _ENTRY_OVERHEAD
         if size > self._out_limit and self._out:
             self.traffic.dropped_qos0 += count
             return
@@ -240,7 +245,7 @@ class Connection(asyncio.Protocol):
             out.append(head)
             out.append(packet_id.to_bytes(2, "big"))
         out.append(payload)
-        self._out_size += len(head) + len(payload) + 2
+        self._out_size += len(head) + len(payload) + 2 * _ENTRY_OVERHEAD
         self.traffic.messages_sent_qos[qos] += 1
 
     def send_pubrel(self, packet_id: int) -> None:
@@ -285,7 +290,7 @@ class Connection(asyncio.Protocol):
         if not self._out:
             self._flusher.add(self)
         self._out.append(data)
-        self._out_size += len(data)
+        self._out_size += len(data) + _ENTRY_OVERHEAD
         self.traffic.acks_sent[packet_type] += 1
         if self._out_size > self._out_limit and self._write_paused and not self._read_held:
             # A peer that sends and never reads its acknowledgements is not read any more, so that they stay bounded.
@@ -345,7 +350,7 @@ class Connection(asyncio.Protocol):
                 message = Message(route.topic, payload, qos, bool(retain), sender=session.client_id)
                 if retain:
                     engine.retain(message)
-                engine.deliver(message, targets)
+                engine.deliver_now(message, targets)
                 if engine.events.messages:
                     engine.events.message(session.client_id, message)
             if not targets:
@@ -373,6 +378,8 @@ class Connection(asyncio.Protocol):
             self._send(PUBCOMP + packet_id, _PUBCOMP)
         else:
             session.acknowledge(packet_type, (packet_id[0] << 8) | packet_id[1])
+            if session.replays:
+                self.engine.continue_replays(session)
 
     def packet(self, packet: Packet) -> bool | None:
         """Take a packet that is none of the others'."""
@@ -410,13 +417,12 @@ class Connection(asyncio.Protocol):
             raise ProtocolError("PUBLISH before the CONNECT was answered")
         self.traffic.cache_miss += 1
         allowed = engine.may_publish(session.identity, topic, flags >> 1, bool(flags & 1))
-        if allowed:
-            self.traffic.authorization_allow += 1
-        else:
-            self.traffic.authorization_deny += 1
+        if not allowed:
             _logger.info("client %r: publish to %r denied", session.client_id, topic)
         targets = engine.router.route(topic) if allowed else ()
         route = PublishRoute(engine.router.generation, topic, allowed, targets)
+        if len(topic_bytes) > _CACHED_TOPIC_LIMIT:
+            return route
         routes = self._routes[flags]
         if len(routes) >= _ROUTE_CACHE_LIMIT:
             routes.clear()
@@ -427,15 +433,10 @@ class Connection(asyncio.Protocol):
         self, session: Session, route: PublishRoute, flags: int, packet_id: bytes, payload: bytes
     ) -> None:
         """Ask foreign topic plugins about the publisher and each receiver before the message goes on."""
-        view, access = session.view, self.engine.access
-        allowed = route.allowed and view is not None and await access.consult(view, Action.PUBLISH, route.topic)
-        targets: list[Any] = []
-        if allowed:
-            for target in self.engine.router.route(route.topic):
-                receiver = target[0].view
-                if receiver is not None and await access.consult(receiver, Action.RECEIVE, route.topic):
-                    targets.append(target)
-        checked = PublishRoute(route.generation, route.topic, allowed, tuple(targets))
+        view, engine = session.view, self.engine
+        allowed = route.allowed and view is not None and await engine.access.consult(view, Action.PUBLISH, route.topic)
+        targets = await engine.allowed_targets(route.topic, engine.router.route(route.topic)) if allowed else ()
+        checked = PublishRoute(route.generation, route.topic, allowed, targets)
         if not self.closed:
             self._accept(session, checked, flags, packet_id, payload)
 
@@ -448,7 +449,9 @@ class Connection(asyncio.Protocol):
             return self._leave_loop(self._subscribe_when_allowed(session, packet))
         codes = [self.engine.subscribe(session, request) for request in packet.requests]
         self._send(encode_suback(packet.packet_id, codes), PacketType.SUBACK)  # [MQTT-3.8.4-1], [MQTT-3.8.4-5]
-        self._replay(session, packet, codes)
+        for request, code in zip(packet.requests, codes, strict=True):
+            if code != SUBACK_FAILURE:
+                self.engine.replay_retained(session, request.topic_filter, code)  # [MQTT-3.3.1-6]
         return None
 
     async def _subscribe_when_allowed(self, session: Session, packet: Subscribe) -> None:
@@ -459,14 +462,12 @@ class Connection(asyncio.Protocol):
                 view, Action.SUBSCRIBE, request.topic_filter
             )
             codes.append(self.engine.subscribe(session, request) if allowed else SUBACK_FAILURE)
-        if not self.closed:
-            self._send(encode_suback(packet.packet_id, codes), PacketType.SUBACK)
-            self._replay(session, packet, codes)
-
-    def _replay(self, session: Session, packet: Subscribe, codes: list[int]) -> None:
+        if self.closed:
+            return
+        self._send(encode_suback(packet.packet_id, codes), PacketType.SUBACK)
         for request, code in zip(packet.requests, codes, strict=True):
             if code != SUBACK_FAILURE:
-                self.engine.replay_retained(session, request.topic_filter, code)  # [MQTT-3.3.1-6]
+                await self.engine.replay_allowed(session, request.topic_filter, code)
 
     def _unsubscribe(self, packet: Unsubscribe) -> None:
         session = self.session
@@ -486,9 +487,6 @@ class Connection(asyncio.Protocol):
     # -- CONNECT
 
     def _connect(self, connect: Connect) -> bool | None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
         self.engine.counters.connects += 1
         admission = Admission(self.engine, self, connect)
         try:
@@ -510,8 +508,12 @@ class Connection(asyncio.Protocol):
 
     def admitted(self, session: Session, session_present: bool) -> None:
         """Send the CONNACK and watch the keep-alive."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
         self.session = session
-        self._send(encode_connack(session_present, 0), _CONNACK)
+        # 3.1 reserves the byte that tells of a stored session
+        self._send(encode_connack(session_present and session.protocol_version > 3, 0), _CONNACK)
         if session.keep_alive:
             self._watch_keep_alive(session.keep_alive * self.engine.settings.keepalive_multiplier)
         _logger.info("client %r connected from %s:%s", session.client_id, self.peer_host, self.peer_port)
@@ -522,6 +524,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, connect: Connect, refusal: Refused) -> None:
         _logger.warning("client %r from %s:%s refused: %s", connect.client_id, self.peer_host, self.peer_port, refusal)
+        self.engine.counters.connects_refused += 1
         self._send(encode_connack(False, connack_return_code(refusal.reason)), _CONNACK)  # [MQTT-3.2.2-4]
         self.close(refusal.reason)  # [MQTT-3.2.2-5]
 
@@ -531,7 +534,9 @@ class Connection(asyncio.Protocol):
         self._timers.append(self._loop.call_later(delay, callback))
 
     def _connect_timed_out(self) -> None:
-        _logger.info("connection from %s:%s closed: no CONNECT in time", self.peer_host, self.peer_port)
+        _logger.info("connection from %s:%s closed: not connected in time", self.peer_host, self.peer_port)
+        if self._task is not None:  # the CONNECT is there, but its authentication takes too long
+            self._send(encode_connack(False, connack_return_code(ReasonCode.SERVER_UNAVAILABLE)), _CONNACK)
         self.close(ReasonCode.KEEP_ALIVE_TIMEOUT)
 
     def _credential_expired(self) -> None:
@@ -543,6 +548,8 @@ class Connection(asyncio.Protocol):
         silent = self._loop.time() - self._last_received
         if self.closed:
             return
+        if self._task is not None:  # it is we who do not read
+            silent = 0.0
         if silent < allowed:
             self._keep_alive = self._loop.call_later(allowed - silent, self._watch_keep_alive, allowed)
             return
@@ -567,6 +574,7 @@ class Connection(asyncio.Protocol):
         self._task = None
         if self.closed:
             return
+        self._last_received = self._loop.time()
         self._resume_reading()
         try:
             self._reader.resume()
@@ -580,7 +588,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if self._transport is not None and not self.closed and not self._read_held:
+        if self._transport is not None and not self.closed and not self._read_held and self._task is None:
             self._transport.resume_reading()
 
     def _fail(self, error: MqttError) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from amqtt.contexts import Action
 from amqtt.events import BrokerEvents
+from amqtt.session import Session as AmqttSession
 
 from .access import PUBLISH, SUBSCRIBE, AccessChange, Identity
 from .access_control import AccessControl
@@ -25,8 +26,8 @@ from .protocol.reason_codes import ReasonCode
 from .registry import SessionRegistry
 from .router import Router, Targets
 from .routing.retained import RetainedMessages
-from .routing.topics import InvalidTopic, check_filter, check_name, split_share
-from .session import Session, Subscription
+from .routing.topics import InvalidTopic, check_filter, check_name, matches, split_share
+from .session import Replay, Session, Subscription
 from .settings import MqttSettings
 from .traffic import Traffic
 
@@ -42,7 +43,9 @@ class EngineCounters:
         self.auth_failure = 0
         self.auth_success = 0
         self.connections_refused = 0
+        self.connected = 0
         self.connects = 0
+        self.connects_refused = 0
         self.disconnected = 0
         self.messages_published_by_api = 0
         self.messages_published_internally = 0
@@ -79,6 +82,7 @@ class Engine:
         self.absent = Traffic()
         """What happened to sessions while no connection carried them."""
         self._expiries: list[tuple[float, str]] = []
+        self._expiring: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- publish
@@ -98,6 +102,27 @@ class Engine:
         return self.deliver(message, targets)
 
     def deliver(self, message: Message, targets: Targets) -> int:
+        """Give a message of the server's own to its targets, after asking foreign plugins where there are any."""
+        if not self.access.waits:
+            return self.deliver_now(message, targets)
+        if targets:
+            self.spawn(self._deliver_allowed(message, targets))
+        return len(targets)
+
+    async def _deliver_allowed(self, message: Message, targets: Targets) -> None:
+        self.deliver_now(message, await self.allowed_targets(message.topic, targets))
+
+    async def allowed_targets(self, topic: str, targets: Targets) -> Targets:
+        """Ask foreign topic plugins which of the targets may receive a message."""
+        return tuple(
+            [
+                (session, subscription)
+                for session, subscription in targets
+                if session.view is not None and await self.access.consult(session.view, Action.RECEIVE, topic)
+            ]
+        )
+
+    def deliver_now(self, message: Message, targets: Targets) -> int:
         """Give a message to its targets, each at the lower of the two QoS; return how many took it."""
         qos = message.qos
         reached = 0
@@ -132,13 +157,12 @@ class Engine:
             _logger.info("will of client %r not published: %r is denied", identity.client_id, will.topic)
             return
         message = Message(will.topic, will.payload, will.qos, will.retain, sender=identity.client_id)
-        if self.access.waits and session.view is not None:
-            self.spawn(self._publish_will_when_allowed(session, message))
-            return
-        self._send_will(message)
+        if self.access.waits:
+            self.spawn(self._publish_will_when_allowed(session.view, message))  # the next connection's is another
+        else:
+            self._send_will(message)
 
-    async def _publish_will_when_allowed(self, session: Session, message: Message) -> None:
-        view = session.view
+    async def _publish_will_when_allowed(self, view: AmqttSession | None, message: Message) -> None:
         if view is not None and await self.access.consult(view, Action.PUBLISH, message.topic):
             self._send_will(message)
         else:
@@ -198,52 +222,56 @@ class Engine:
         )
 
     def replay_retained(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Send a new subscriber the retained messages that it may see, a slice at a time."""
-        matches = self.retained.match(topic_filter)
-        if self.access.waits and session.view is not None:
-            self.spawn(self._replay_when_allowed(session, topic_filter, qos))
-            return
-        for _ in range(_SLICE):
-            found = next(matches, None)
-            if found is None:
-                return
-            self._replay_one(session, found[1], qos)
-        self.spawn(self._replay_rest(session, topic_filter, matches, qos))
+        """Begin to send a new subscriber the retained messages that it may see; a repeated request begins anew."""
+        self._begin_replay(session, topic_filter, qos, (message for _, message in self.retained.match(topic_filter)))
 
-    async def _replay_rest(
-        self, session: Session, topic_filter: str, matches: Iterator[tuple[str, Message]], qos: int
-    ) -> None:
-        for count, (_, message) in enumerate(matches, 1):
-            if topic_filter not in session.subscriptions:
-                return
-            # Acknowledgements open the window; to signal each of them would cost the hot path.
-            while session.link is not None and self._replay_must_wait(session):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            self._replay_one(session, message, qos)
-            if count % _SLICE == 0:
-                await asyncio.sleep(0)
-
-    async def _replay_when_allowed(self, session: Session, topic_filter: str, qos: int) -> None:
+    async def replay_allowed(self, session: Session, topic_filter: str, qos: int) -> None:
+        """Do the same where foreign topic plugins must be asked about each message."""
         view = session.view
-        for topic, message in self.retained.match(topic_filter):
-            if topic_filter not in session.subscriptions or view is None:
+        if view is None:
+            return
+        found = list(self.retained.match(topic_filter))
+        allowed = [message for topic, message in found if await self.access.consult(view, Action.RECEIVE, topic)]
+        self._begin_replay(session, topic_filter, qos, iter(allowed))
+
+    def _begin_replay(self, session: Session, topic_filter: str, qos: int, messages: Iterator[Message]) -> None:
+        session.replays[topic_filter] = Replay(messages, qos)
+        self.continue_replays(session)
+
+    def continue_replays(self, session: Session) -> None:
+        """Send a slice of what is being replayed, as far as the client's queue and socket have room.
+
+        Called again by acknowledgements and by the socket when it can take more, so that nothing polls and a replay
+        never pushes a live message out of the queue.
+        """
+        replays = session.replays
+        for _ in range(_SLICE):
+            if not replays or session.link is None or self._replay_must_wait(session):
                 return
-            if await self.access.consult(view, Action.RECEIVE, topic):
-                self._replay_one(session, message, qos)
+            topic_filter, replay = next(iter(replays.items()))
+            message = next(replay.messages, None)
+            if message is None:
+                del replays[topic_filter]
+            elif self.router.may_receive(session, message.topic, replay.qos):
+                # [MQTT-3.3.1-8], [MQTT-3.8.4-6]
+                session.deliver(message, min(replay.qos, message.qos), retain=True)
+        if not session.replay_scheduled:
+            session.replay_scheduled = True
+            asyncio.get_running_loop().call_soon(self._next_slice, session)
 
-    def _replay_must_wait(self, session: Session) -> bool:
-        """Tell whether more replay would push waiting messages out of the queue or the socket."""
+    def _next_slice(self, session: Session) -> None:
+        session.replay_scheduled = False
+        self.continue_replays(session)
+
+    @staticmethod
+    def _replay_must_wait(session: Session) -> bool:
         link = session.link
-        return (link is not None and link.congested) or bool(
-            session.max_queue and len(session.queue) * 2 > session.max_queue
-        )
-
-    def _replay_one(self, session: Session, message: Message, qos: int) -> None:
-        if self.router.may_receive(session, message.topic, qos):
-            session.deliver(message, min(qos, message.qos), retain=True)  # [MQTT-3.3.1-8], [MQTT-3.8.4-6]
+        room = session.max_queue // 2 if session.max_queue else _SLICE
+        return (link is not None and link.congested) or len(session.queue) > room
 
     def unsubscribe(self, session: Session, topic_filter: str) -> bool:
         """Take a subscription out; False if there was none."""
+        session.replays.pop(topic_filter, None)
         removed = self.router.unsubscribe(session, topic_filter)
         if removed:
             self.counters.unsubscribed += 1
@@ -258,7 +286,9 @@ class Engine:
         session.clean_start = False
         session.expiry_interval = self.settings.session_expiry_interval or float("inf")
         session.disconnected_at = time()
+        session.claimed = False
         self.registry.add(session)
+        self._schedule_expiry(session)
         self.counters.sessions_created += 1
         return session
 
@@ -269,14 +299,22 @@ class Engine:
         session.disconnected_at = time()
         self.registry.connected_count -= 1
         self.counters.disconnected += 1
-        will, session.will = session.will, None
-        if will is not None and not graceful:  # [MQTT-3.1.2-8], [MQTT-3.14.4-3]
-            self._publish_will(session, will)
+        session.replays.clear()
         self.events.fire(BrokerEvents.CLIENT_DISCONNECTED, client_id=session.client_id, client_session=session.view)
-        if not session.persistent:
+        will, session.will = session.will, None
+        if session.persistent:
+            self._schedule_expiry(session)
+        else:
             self.end_session(session)
             self.counters.sessions_terminated += 1
-        elif (expires_at := session.expires_at) is not None:
+        if will is not None and not graceful:  # [MQTT-3.1.2-8], [MQTT-3.14.4-3]
+            self._publish_will(session, will)
+
+    def _schedule_expiry(self, session: Session) -> None:
+        """Remember when to look at a stored session; one entry for each client id, however often it comes and goes."""
+        expires_at = session.expires_at
+        if expires_at is not None and session.client_id not in self._expiring:
+            self._expiring.add(session.client_id)
             heappush(self._expiries, (expires_at, session.client_id))
 
     def end_session(self, session: Session) -> None:
@@ -304,10 +342,16 @@ class Engine:
         now = time()
         expiries = self._expiries
         while expiries and expiries[0][0] <= now:
-            session = self.registry.get(heappop(expiries)[1])
-            if session is not None and session.expired:  # it may have come back and left again since
+            _, client_id = heappop(expiries)
+            self._expiring.discard(client_id)
+            session = self.registry.get(client_id)
+            if session is None:
+                continue
+            if session.expired:
                 self.end_session(session)
                 self.counters.sessions_terminated += 1
+            else:
+                self._schedule_expiry(session)  # it has come back and left again since
 
     # -- changes of access
 
@@ -328,11 +372,20 @@ class Engine:
                 await asyncio.sleep(0)
 
     def recheck_subscriptions(self, session: Session) -> None:
-        """Remove a session's subscriptions that are no longer allowed."""
+        """Remove a session's subscriptions that are no longer allowed, and what waits because of them."""
+        removed = False
         for topic_filter, subscription in list(session.subscriptions.items()):
             if not self.access.authorize(session.identity, SUBSCRIBE, topic_filter, subscription.qos, False):
                 self.unsubscribe(session, topic_filter)
+                removed = True
                 _logger.info("client %r: subscription to %r is no longer allowed", session.client_id, topic_filter)
+        if session.queue and (removed or self.access.checks_delivery(session.identity)):
+            session.keep_queued(lambda message, qos: self._still_wanted(session, message.topic, qos))
+
+    def _still_wanted(self, session: Session, topic: str, qos: int) -> bool:
+        return any(matches(topic_filter, topic) for topic_filter in session.subscriptions) and (
+            self.router.may_receive(session, topic, qos)
+        )
 
     def may_publish(self, identity: Identity, topic: str, qos: int, retain: bool) -> bool:
         """Tell whether a client may publish; `$` topics are the server's [MQTT-4.7.2-1]."""

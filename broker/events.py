@@ -5,7 +5,7 @@ from logging import getLogger
 from typing import Any
 
 from amqtt.broker import BrokerContext, RetainedApplicationMessage
-from amqtt.events import BrokerEvents
+from amqtt.events import BrokerEvents, MQTTEvents
 from amqtt.plugins.manager import PluginManager
 from amqtt.session import IncomingApplicationMessage
 from amqtt.session import Session as AmqttSession
@@ -34,11 +34,10 @@ class Events:
         self._heard = frozenset(
             event for event in _ALL for plugin in plugins.plugins if getattr(plugin, f"on_{event}", None) is not None
         )
+        for plugin in plugins.plugins:
+            if any(hasattr(type(plugin), f"on_{event}") for event in MQTTEvents):
+                _logger.warning("%s listens to packet events, which are not fired yet", type(plugin).__name__)
         self.messages = bool(self._heard & {BrokerEvents.MESSAGE_RECEIVED, BrokerEvents.MESSAGE_BROADCAST})
-
-    def heard(self, event: BrokerEvents) -> bool:
-        """Tell whether a plugin listens to an event."""
-        return event in self._heard
 
     def fire(self, event: BrokerEvents, **arguments: Any) -> None:
         """Schedule the callbacks of an event, in the order of the calls."""

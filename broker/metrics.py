@@ -42,11 +42,12 @@ def collect_metrics(engine: Engine, live: list[Traffic]) -> dict[str, int]:
         **_packets(total, engine),
         **_messages(total, engine),
         **_sessions(engine),
-        "authorization.allow": total.authorization_allow,
-        "authorization.deny": total.authorization_deny + engine.counters.subscribe_denied,
+        "client.connack": total.acks_sent[PacketType.CONNACK],
+        "authorization.allow": engine.access.allowed,
+        "authorization.deny": engine.access.denied,
         "authorization.cache_miss": total.cache_miss,
         "authorization.cache_hit": max(0, sum(total.messages_received_qos) - total.cache_miss),
-        "client.authorize": total.cache_miss + total.acks_received[PacketType.SUBSCRIBE],
+        "client.authorize": engine.access.allowed + engine.access.denied,
         "authentication.success": engine.counters.auth_success,
         "authentication.success.anonymous": engine.counters.auth_anonymous,
         "authentication.failure": engine.counters.auth_failure,
@@ -64,7 +65,7 @@ def _packets(total: Traffic, engine: Engine) -> dict[str, int]:
         "packets.publish.sent": sum(total.messages_sent_qos),
         "packets.publish.auth_error": total.publish_dropped,
         "packets.connack.auth_error": engine.counters.auth_failure,
-        "packets.connack.error": engine.counters.auth_failure,
+        "packets.connack.error": engine.counters.connects_refused,
         "packets.subscribe.auth_error": engine.counters.subscribe_denied,
     }
     for name, kind in _RECEIVED.items():
@@ -106,8 +107,7 @@ def _sessions(engine: Engine) -> dict[str, int]:
     counters = engine.counters
     return {
         "client.connect": counters.connects,
-        "client.connack": counters.connects,
-        "client.connected": counters.sessions_created + counters.sessions_resumed,
+        "client.connected": counters.connected,
         "client.disconnected": counters.disconnected,
         "client.authenticate": counters.auth_success + counters.auth_failure,
         "client.subscribe": counters.subscribed,
@@ -127,7 +127,7 @@ class Gauges:
         self._engine = engine
         self._highest: dict[str, int] = {}
 
-    def collect(self, live_connections: int) -> dict[str, int]:
+    def collect(self) -> dict[str, int]:
         """Read all sizes; called now and then by the broker too, so that peaks are seen."""
         engine = self._engine
         sessions = len(engine.registry)
@@ -135,7 +135,7 @@ class Gauges:
         now = {
             "channels.count": sessions,
             "connections.count": sessions,
-            "live_connections.count": live_connections,
+            "live_connections.count": engine.registry.connected_count,
             "sessions.count": sessions,
             "cluster_sessions.count": sessions,
             "topics.count": engine.router.filter_count,

@@ -11,6 +11,7 @@ from .session import Session, Subscription
 Targets: TypeAlias = tuple[tuple[Session, Subscription], ...]
 
 _CACHE_LIMIT = 65_536
+_CACHED_TOPIC_LIMIT = 512
 
 
 class Router:
@@ -73,9 +74,10 @@ class Router:
         targets = self._routes.get(topic)
         if targets is None:
             targets = self._find(topic)
-            if len(self._routes) >= _CACHE_LIMIT:
-                self._routes.clear()
-            self._routes[topic] = targets
+            if len(topic) <= _CACHED_TOPIC_LIMIT:  # so that the cache is bounded in bytes too
+                if len(self._routes) >= _CACHE_LIMIT:
+                    self._routes.clear()
+                self._routes[topic] = targets
         return targets
 
     def _find(self, topic: str) -> Targets:

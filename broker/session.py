@@ -5,6 +5,7 @@ that carries it at the moment is reached through `Link`.
 """
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import time
 from typing import Protocol
@@ -25,8 +26,6 @@ class Link(Protocol):
     """The connection that a session is carried by."""
 
     traffic: Traffic
-    relays: bool
-    """Whether QoS 0 packets of 3.1 and 3.1.1 publishers may be passed on as the bytes that came in."""
 
     @property
     def congested(self) -> bool:
@@ -73,6 +72,16 @@ class Delivery:
         self.retain = retain
 
 
+class Replay:
+    """Retained messages on their way to a new subscriber, at the subscription's QoS."""
+
+    __slots__ = ("messages", "qos")
+
+    def __init__(self, messages: Iterator[Message], qos: int) -> None:
+        self.messages = messages
+        self.qos = qos
+
+
 class Session:
     """Hold the state of one client id."""
 
@@ -97,6 +106,11 @@ class Session:
         self.in_flight: dict[int, Delivery] = {}
         """Sent and not yet acknowledged, by packet identifier, in the order of sending."""
         self.queue: deque[Delivery] = deque()
+        self.replays: dict[str, Replay] = {}
+        """Retained messages that are being sent, by topic filter."""
+        self.replay_scheduled = False
+        self.claimed = True
+        """False for a session that the server made and no client has taken up yet."""
         self.awaiting_rel: set[bytes] = set()
         """Packet identifiers of QoS 2 messages received and not yet released."""
         self.max_inflight = settings.max_inflight
@@ -209,9 +223,15 @@ class Session:
         while queue and link is not None and len(self.in_flight) < self.max_inflight and not link.congested:
             self._send(link, queue.popleft())
 
+    def keep_queued(self, wanted: Callable[[Message, int], bool]) -> None:
+        """Drop the queued messages that are not wanted any more."""
+        kept = [entry for entry in self.queue if entry.message is not None and wanted(entry.message, entry.qos)]
+        self.queue = deque(kept)
+
     def discard_messages(self) -> None:
         """Drop all that is queued and in flight."""
         self.queue.clear()
+        self.replays.clear()
         self.in_flight.clear()
         self.awaiting_rel.clear()
 

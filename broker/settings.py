@@ -15,7 +15,7 @@ class MqttSettings:
     """A connection silent for this many keep-alive intervals is closed [MQTT-3.1.2-24]."""
     max_clientid_len: int = 65_535
     max_topic_levels: int = 128
-    max_subscriptions: int = 0
+    max_subscriptions: int = 10_000
     """Subscriptions per session; 0 for no bound."""
     max_inflight: int = 32
     """Unacknowledged QoS 1 and 2 messages towards one client."""
@@ -27,7 +27,7 @@ class MqttSettings:
     """Retained messages in all; past it a new topic's is not stored and counted. 0 for no bound."""
     max_outgoing_bytes: int = 8_388_608
     """Bytes waiting for one socket; past it QoS 0 messages to it are dropped and counted."""
-    max_connections: int = 0
+    max_connections: int = 50_000
     """Connections in all; past it new ones are closed at once. 0 for no bound."""
     max_sessions: int = 100_000
     """Stored sessions in all; past it a new client is answered "server unavailable". 0 for no bound."""

@@ -12,8 +12,6 @@ class Traffic:
         "acked",
         "acks_received",
         "acks_sent",
-        "authorization_allow",
-        "authorization_deny",
         "bytes_received",
         "bytes_sent",
         "cache_miss",
@@ -53,8 +51,6 @@ class Traffic:
         self.dropped_too_large = 0
         self.dropped_qos0 = 0
         """QoS 0 messages to the client that its outgoing backlog had no room for."""
-        self.authorization_allow = 0
-        self.authorization_deny = 0
         self.cache_miss = 0
 
     @property

@@ -63,13 +63,13 @@ class MqttSection(Section):
     keepalive_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
     max_clientid_len: Annotated[int, Field(ge=23, le=65_535)] = 65_535
     max_topic_levels: Annotated[int, Field(ge=0, le=65_536)] = 128
-    max_subscriptions: Count = 0
+    max_subscriptions: Count = 10_000
     max_inflight: Annotated[int, Field(ge=1, le=65_535)] = 32
     max_awaiting_rel: Annotated[int, Field(ge=1, le=65_535)] = 1_000
     max_mqueue_len: Count = 1_000
     max_retained: Count = 100_000
     max_outgoing_bytes: Positive = 8_388_608
-    max_connections: Count = 0
+    max_connections: Count = 50_000
     max_sessions: Count = 100_000
     session_expiry_interval: Seconds = 7_200.0
     password_wait_limit: Positive = 10_000

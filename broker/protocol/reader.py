@@ -21,6 +21,8 @@ from .reason_codes import ReasonCode
 _CONNECT = 1
 _PUBLISH = 3
 _PUBREL = 6
+_CONNECT_LIMIT = 5 * 65_537 + 16
+"""Bytes; five fields of the greatest length. Before it is known who sends, no more is kept."""
 
 
 class PacketSink(Protocol):
@@ -102,8 +104,8 @@ class PacketReader:
             end = body + remaining
             if end - start > limit:
                 raise MalformedPacket(f"a packet of {end - start} bytes, over the limit", ReasonCode.PACKET_TOO_LARGE)
-            if not self.greeted and first >> 4 != _CONNECT:  # [MQTT-3.1.0-1]
-                raise ProtocolError("the first packet is not a CONNECT")
+            if not self.greeted:
+                self._check_first(first, end - start)
             if end > size:
                 self._needed = end - start
                 return start
@@ -140,6 +142,13 @@ class PacketReader:
                 self.stopped = True
                 return start
         return start
+
+    @staticmethod
+    def _check_first(first: int, length: int) -> None:
+        if first >> 4 != _CONNECT:  # [MQTT-3.1.0-1]
+            raise ProtocolError("the first packet is not a CONNECT")
+        if length > _CONNECT_LIMIT:
+            raise MalformedPacket(f"a CONNECT of {length} bytes, longer than any can be", ReasonCode.PACKET_TOO_LARGE)
 
     def _publish_with_id(self, first: int, data: bytes, topic: int, topic_end: int, end: int) -> bool | None:
         if first & 0x06 == 0x06:  # [MQTT-3.3.1-4]
