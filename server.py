@@ -18,7 +18,7 @@ from .broker.settings import MqttSettings
 from .config.address import format_address, split_address
 from .config.plugin_options import check_plugins
 from .config.settings import Settings
-from .mgmt_api.application import create_application
+from .mgmt_api.application import create_application, create_runner
 from .mgmt_api.settings import ApiSettings
 from .store.directory import Directory
 from .store.first_run import CREDENTIALS_NAME, DATABASE_NAME, InitialCredentials, first_run
@@ -38,20 +38,20 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.initial_credentials: InitialCredentials | None = None
-        """What this start created; None unless it was the first one of its data directory."""
         self.addresses: dict[str, str] = {}
         """What is bound, as the ready line names it: mqtt, ws (HOST:PORT) and api (a URL)."""
         self._started = AsyncExitStack()
 
-    async def start(self) -> None:
+    async def start(self, announce: Callable[[str], None]) -> None:
         """Take the data directory, open the store, start broker and API; all or nothing.
 
+        `announce` is told the first credentials as soon as they exist, so that they are shown though the start fails.
         Raises StartError, ConfigError or StoreError, with what was started taken down again.
         """
         try:
+            check_plugins(self.settings.plugins)
             self._take_data_directory()
-            directory = await self._open_store()
+            directory = await self._open_store(announce)
             broker = await self._start_broker(directory)
             await self._start_api(broker, directory)
         except BaseException:
@@ -71,9 +71,11 @@ class Server:
         lock = DataDirectoryLock.acquire(self.settings.data_dir)
         self._started.callback(lock.release)
 
-    async def _open_store(self) -> Directory:
+    async def _open_store(self, announce: Callable[[str], None]) -> Directory:
         data_dir = self.settings.data_dir
-        self.initial_credentials = await first_run(data_dir)
+        credentials = await first_run(data_dir)
+        if credentials is not None:
+            announce(describe(credentials, self.settings))
         directory = await Directory.open(
             data_dir / DATABASE_NAME, password_wait_limit=self.settings.mqtt.password_wait_limit
         )
@@ -84,7 +86,6 @@ class Server:
         listeners = {name: listener.for_amqtt() for name, listener in self.settings.listeners.items()}
         config: dict[str, Any] = {"listeners": listeners, "plugins": dict(self.settings.plugins)}
         limits = MqttSettings(**self.settings.mqtt.model_dump())
-        check_plugins(self.settings.plugins)
         try:
             broker = Broker(config, settings=limits, directory=directory)
             await broker.start()
@@ -102,7 +103,7 @@ class Server:
         application = create_application(
             broker=broker, directory=directory, settings=ApiSettings(**section.model_dump(exclude={"bind"}))
         )
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_API_SHUTDOWN_SECONDS)
+        runner = create_runner(application, shutdown_timeout=_API_SHUTDOWN_SECONDS)
         await runner.setup()
         self._started.push_async_callback(runner.cleanup)
         try:
@@ -122,10 +123,8 @@ async def serve(server: Server, announce: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await server.start()
+    await server.start(announce)
     try:
-        if server.initial_credentials is not None:
-            announce(describe(server.initial_credentials, server.settings))
         if not stop.is_set():
             announce(server.ready_line())
         await stop.wait()

@@ -334,6 +334,7 @@ class Engine:
         """End a session's connection; its will is published."""
         link = session.link
         if link is not None:
+            _logger.info("client %r: connection closed by the server: %s", session.client_id, reason.name)
             self.detach(session, graceful=False)
             link.close(reason)
 

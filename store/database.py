@@ -9,7 +9,7 @@ from typing import Any
 
 import aiosqlite
 
-from .errors import DatabaseDamaged, DatabaseUnavailable
+from .errors import DatabaseDamaged, DatabaseTooNew, DatabaseUnavailable
 from .migrations import migrate
 
 MEMORY = ":memory:"
@@ -43,7 +43,10 @@ class Database:
         try:
             connection = await aiosqlite.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None)
             await _check(connection)
-            await migrate(connection)
+            try:
+                await migrate(connection)
+            except (DatabaseDamaged, DatabaseTooNew) as error:
+                raise type(error)(f"{path}: {error.message}") from None
             await connection.execute("PRAGMA journal_mode = WAL")
             # Safe against a killed process; a power failure may take the last commits with it, never the file.
             await connection.execute("PRAGMA synchronous = NORMAL")
@@ -94,7 +97,11 @@ def _prepare_file(path: Path) -> None:
         except FileExistsError:
             with path.open("rb") as file:
                 start = file.read(len(_HEADER))
-            if start and start != _HEADER:
+            if not start:
+                raise DatabaseDamaged(
+                    f"{path} is empty, so it has lost what it held; restore it or move it away."
+                ) from None
+            if start != _HEADER:
                 raise DatabaseDamaged(f"{path} is not a database; it was left as it is.") from None
             path.chmod(0o600)
     except OSError as error:

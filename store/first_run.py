@@ -63,10 +63,11 @@ async def first_run(data_dir: Path) -> InitialCredentials | None:
 
 def _prepare(data_dir: Path, staging: Path) -> bool:
     """Clear what a killed first start left and tell whether there is a first start to be made."""
-    if staging.exists():
+    killed = staging.exists()
+    if killed:
         shutil.rmtree(staging)
     database = data_dir / DATABASE_NAME
-    if database.exists() and database.stat().st_size > 0:
+    if database.exists():
         return False
     log = data_dir / f"{DATABASE_NAME}-wal"
     if log.exists() and log.stat().st_size > 0:
@@ -74,6 +75,12 @@ def _prepare(data_dir: Path, staging: Path) -> bool:
         raise DatabaseUnavailable(
             f"{log} is there but {DATABASE_NAME} is not: restore the database or move the log away."
         )
+    for name in (CREDENTIALS_NAME, OPERATOR_TOKEN_NAME):
+        # A first start that was killed leaves its staging directory; without one, the file is somebody's.
+        if not killed and (data_dir / name).exists():
+            raise DatabaseUnavailable(
+                f"{data_dir / name} is there but {DATABASE_NAME} is not: restore the database or move the file away."
+            )
     staging.mkdir(mode=0o700)
     return True
 

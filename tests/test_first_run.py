@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from wardenmq.store.directory import Directory
-from wardenmq.store.errors import DatabaseUnavailable
+from wardenmq.store.errors import DatabaseDamaged, DatabaseUnavailable
 from wardenmq.store.first_run import InitialCredentials, first_run
 
 
@@ -90,10 +90,21 @@ async def test_a_break_between_any_two_renames(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / ".first-run").exists()
 
 
-async def test_an_empty_database_file_is_no_database(tmp_path: Path) -> None:
+async def test_an_empty_database_file_is_somebodys_truncated_one(tmp_path: Path) -> None:
     (tmp_path / "wardenmq.db").touch()
-    assert await first_run(tmp_path) is not None
-    await assert_opens(tmp_path)
+    assert await first_run(tmp_path) is None
+    with pytest.raises(DatabaseDamaged, match="empty"):
+        await Directory.open(tmp_path / "wardenmq.db")
+    assert (tmp_path / "wardenmq.db").stat().st_size == 0
+
+
+@pytest.mark.parametrize("name", ["initial-credentials.json", "operator-token"])
+async def test_files_of_a_lost_database_are_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("somebody's")
+    with pytest.raises(DatabaseUnavailable, match=name):
+        await first_run(tmp_path)
+    assert (tmp_path / name).read_text() == "somebody's"
+    assert not (tmp_path / "wardenmq.db").exists()
 
 
 async def test_a_log_without_its_database_is_not_thrown_away(tmp_path: Path) -> None:

@@ -104,9 +104,9 @@ async def test_a_missing_folder_is_a_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "missing").exists()
 
 
-async def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
+async def test_an_empty_file_is_a_database_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "wardenmq.db"
     path.touch()
-    directory = await Directory.open(path)
-    assert directory.is_new
-    await directory.close()
+    with pytest.raises(DatabaseDamaged, match="empty"):
+        await Directory.open(path)
+    assert path.stat().st_size == 0
