@@ -3,11 +3,13 @@
 Messages name the place and the rule, never the value: it may be a password.
 """
 
+from collections.abc import Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 from urllib.parse import unquote_plus
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from .errors import ApiError, bad_request
 
@@ -38,7 +40,7 @@ def read_query(query_string: str, model: type[BaseModel]) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise bad_request(describe(error, "query")) from None
+        raise bad_request(_describe(_problems(error), "query")) from None
 
 
 def read_body(data: bytes, content_type: str, adapter: TypeAdapter[Any]) -> object:
@@ -48,14 +50,19 @@ def read_body(data: bytes, content_type: str, adapter: TypeAdapter[Any]) -> obje
     try:
         return adapter.validate_json(data or b"{}")
     except ValidationError as error:
-        if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
+        problems = _problems(error)
+        if problems[0]["type"] == "json_invalid":
             raise bad_request(_INVALID_JSON) from None
-        raise bad_request(describe(error, "body")) from None
+        raise bad_request(_describe(problems, "body")) from None
 
 
-def describe(error: ValidationError, where: str) -> str:
+def _problems(error: ValidationError) -> list[ErrorDetails]:
+    """List what is wrong; each call makes the whole list anew."""
+    return error.errors(include_url=False, include_context=False, include_input=False)
+
+
+def _describe(problems: Sequence[ErrorDetails], where: str) -> str:
     """Say what is wrong with which field, without repeating what was sent."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
     sentences = [
         ": ".join((where, *(str(part) for part in problem["loc"]), problem["msg"].removeprefix("Value error, ")))
         for problem in problems[:_MAX_PROBLEMS]

@@ -1,11 +1,11 @@
 """What happens to a request, in order: path, method, caller, role, body, schema, handler; and how failures are told."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from logging import getLogger
 from typing import Any
 
 from aiohttp import web
-from pydantic import TypeAdapter
 
 from ..store.directory import Origin
 from ..store.errors import StoreError
@@ -13,8 +13,8 @@ from .decoding import read_body, read_query
 from .encoding import encode, encode_answer
 from .errors import ApiError, from_store
 from .paths import SegmentResource
-from .routes import Answer, Call, Facade, Route
-from .state import STATE
+from .routes import Answer, Call, Caller, Facade, Route
+from .state import STATE, ApiState
 
 _logger = getLogger(__name__)
 _FACADE = web.RequestKey("wardenmq.facade", Facade)
@@ -43,7 +43,7 @@ class Endpoint:
     def __init__(self, facade: Facade, route: Route[Any, Any]) -> None:
         self.facade = facade
         self.route = route
-        self._body: TypeAdapter[Any] | None = None if route.body is None else TypeAdapter(route.body)
+        self._body = route.body_adapter
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request whose path and method are this route's."""
@@ -52,10 +52,7 @@ class Endpoint:
         state = request.app[STATE]
         origin: Origin = {"facade": self.facade.name}
         if not route.public:
-            caller = self.facade.authenticate(request, state)
-            if not route.admits(caller.role):
-                raise self.facade.forbidden
-            origin["actor"] = caller.name
+            origin["actor"] = self._admit(request, state).name
         body: object = None
         if self._body is not None:
             body = read_body(await request.read(), request.content_type, self._body)
@@ -63,6 +60,18 @@ class Endpoint:
         query = None if model is None else read_query(request.rel_url.raw_query_string, model)
         call: Call[Any, Any] = Call(state, dict(request.match_info), query, body, origin)
         return await self._respond(request, await route.handler(call))
+
+    def _admit(self, request: web.Request, state: ApiState) -> Caller:
+        """Name a caller who may call this operation; whoever may not is taken note of. Raises `ApiError` 401, 403."""
+        try:
+            caller = self.facade.authenticate(request, state)
+            if not self.route.admits(caller.role):
+                raise self.facade.forbidden
+        except ApiError as error:
+            now = asyncio.get_running_loop().time()
+            state.refusals.note(now, request.remote, request.rel_url.raw_path, error.code)
+            raise
+        return caller
 
     async def _respond(self, request: web.Request, result: object) -> web.StreamResponse:
         if not isinstance(result, Answer):

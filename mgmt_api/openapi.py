@@ -52,8 +52,8 @@ class _Schemas:
     def __init__(self, facade: Facade) -> None:
         inputs: list[tuple[tuple[int, str], JsonSchemaMode, TypeAdapter[Any]]] = []
         for index, route in enumerate(facade.routes):
-            if route.body is not None:
-                inputs.append(((index, "body"), "validation", TypeAdapter(route.body)))
+            if (body := route.body_adapter) is not None:
+                inputs.append(((index, "body"), "validation", body))
             for status, answer in _answers(route).items():
                 inputs.append(((index, str(status)), "serialization", TypeAdapter(answer)))
         self._by_key, definitions = TypeAdapter.json_schemas(

@@ -7,14 +7,15 @@ walk it. Handlers get what the checks have made of the request and return plain 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from re import compile as compile_pattern
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_origin
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, FailFast, Field, TypeAdapter
 
 from ..store.directory import Origin
 from ..store.records import ApiRole
 from .errors import ApiError
+from .limits import MAX_ENTRIES
 from .state import ApiState
 
 Q = TypeVar("Q")
@@ -68,6 +69,8 @@ class Route(Generic[Q, B]):
     tag: str
     query: type[Q] | None = None
     body: type[B] | None = None
+    max_entries: int = MAX_ENTRIES
+    """Entries of a body that is a list."""
     answer: object = None
     """The type of the answer's body; None for none, `str` for text."""
     status: int = 200
@@ -90,6 +93,16 @@ class Route(Generic[Q, B]):
         """The query model, as what it is to pydantic."""
         model = self.query
         return model if model is not None and issubclass(model, BaseModel) else None
+
+    @property
+    def body_adapter(self) -> TypeAdapter[Any] | None:
+        """What checks a body; of a list it reports the first entry that is wrong, and no more than that."""
+        if self.body is None:
+            return None
+        body: Any = self.body
+        if get_origin(body) is list:
+            body = Annotated[body, FailFast(), Field(max_length=self.max_entries)]
+        return TypeAdapter(body)
 
     def admits(self, role: ApiRole) -> bool:
         """Tell whether a role may call this operation."""

@@ -7,6 +7,7 @@ from aiohttp import web
 from ..broker.broker import Broker
 from ..store.directory import Directory
 from .message_ids import MessageIds
+from .refusals import RefusalLog
 from .settings import ApiSettings
 
 
@@ -26,6 +27,12 @@ class ApiState:
     """Whether the rules of the built-in database are in force."""
     unhandled_errors: int = 0
     """Requests that ended in an exception nobody expected."""
+    refusals: RefusalLog = field(default_factory=RefusalLog)
+
+    @property
+    def refused_callers(self) -> int:
+        """How many requests were answered with 401 or 403."""
+        return self.refusals.count
 
     @property
     def node(self) -> str:

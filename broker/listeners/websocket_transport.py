@@ -2,18 +2,54 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .websocket import WebSocketProtocol
+from typing import Any, Protocol
 
 Data = bytes | bytearray | memoryview
+
+
+class FrameSender(Protocol):
+    """The WebSocket connection behind the transport."""
+
+    @property
+    def inner(self) -> asyncio.BaseProtocol | None:
+        """The inner protocol; None once the connection is lost."""
+        ...
+
+    @property
+    def is_closing(self) -> bool:
+        """Tell whether either side began to close."""
+        ...
+
+    @property
+    def is_paused(self) -> bool:
+        """Tell whether the inner protocol wants no bytes."""
+        ...
+
+    def send(self, data: Data) -> None:
+        """Send bytes in frames."""
+        ...
+
+    def pause(self) -> None:
+        """Keep what comes."""
+        ...
+
+    def resume(self) -> None:
+        """Hand on what was kept, and what comes."""
+        ...
+
+    def close(self) -> None:
+        """Begin the closing handshake."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
 
 
 class WebSocketTransport(asyncio.Transport):
     """Look like a TCP transport to the inner protocol of an open WebSocket connection."""
 
-    def __init__(self, owner: "WebSocketProtocol", transport: asyncio.Transport) -> None:
+    def __init__(self, owner: FrameSender, transport: asyncio.Transport) -> None:
         super().__init__()
         self._owner = owner
         self._real = transport

@@ -25,6 +25,11 @@ from .models_access import (
     UserRulesQuery,
 )
 
+MAX_SUBJECTS = 1_000
+"""User names or client ids that one request may give rules to."""
+MAX_NEW_RULES = 10_000
+"""Rules that one request may bring for all of them: the store checks them without a pause."""
+
 SubjectType: TypeAlias = Literal["username", "clientid"]
 
 
@@ -133,6 +138,8 @@ async def _list(state: ApiState, kind: SubjectType, part: str | None, query: Pag
 
 async def _create(call: Call[None, Any], kind: SubjectType, entries: Sequence[tuple[str, Sequence[NewRule]]]) -> None:
     directory = call.state.directory
+    if sum(len(rules) for _, rules in entries) > MAX_NEW_RULES:
+        raise bad_request(f"body: there are more than {MAX_NEW_RULES} rules")
     lists = [(subject, _records(call.state, rules)) for subject, rules in entries]
     try:
         await directory.create_rules(kind, lists, **call.origin)

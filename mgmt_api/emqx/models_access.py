@@ -2,19 +2,37 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, FailFast, Field
 from typing_extensions import TypedDict
 
+from ...store.rules import MAX_RULES
+from ..limits import Body
 from ..paging import Meta, PageQuery
 
-QosLevel = Annotated[int, Field(ge=0, le=2)]
+_MAX_QOS_LEVELS = 16
+"""Levels of one rule; each may be named more than once."""
+
+
+def _refuse_bool(value: object) -> object:
+    """Keep `true` from counting as 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be 0, 1 or 2")  # not TypeError: pydantic would let it through
+    return value
 
 
 def _split_qos(value: object) -> object:
     """Accept what EMQX does: a list, one number, or numbers separated by commas."""
     if isinstance(value, str):
-        return value.split(",")
-    return [value] if isinstance(value, int) else value
+        return value.split(",", _MAX_QOS_LEVELS)
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _read_retain(value: object) -> object:
+    """Accept what EMQX does, and not all that pydantic takes for a boolean."""
+    given = {"true": True, "false": False, "all": "all"}.get(value, value) if isinstance(value, str) else value
+    if isinstance(given, bool) or given == "all":
+        return given
+    raise ValueError("must be true, false or 'all'")
 
 
 def _spell_out(value: object) -> object:
@@ -22,8 +40,8 @@ def _spell_out(value: object) -> object:
     return {"pub": "publish", "sub": "subscribe"}.get(value, value) if isinstance(value, str) else value
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+QosLevel = Annotated[int, Field(ge=0, le=2), BeforeValidator(_refuse_bool)]
+_QosLevels = Annotated[list[QosLevel], FailFast(), Field(max_length=_MAX_QOS_LEVELS), BeforeValidator(_split_qos)]
 
 
 class User(TypedDict):
@@ -47,7 +65,7 @@ class UserQuery(PageQuery):
     is_superuser: bool | None = None
 
 
-class NewUser(_Body):
+class NewUser(Body):
     """A user to be created."""
 
     user_id: str = Field(min_length=1)
@@ -55,7 +73,7 @@ class NewUser(_Body):
     is_superuser: bool = False
 
 
-class ChangedUser(_Body):
+class ChangedUser(Body):
     """A user's new password; what is not given stays."""
 
     password: str = Field(min_length=1, repr=False)
@@ -72,20 +90,22 @@ class RuleRow(TypedDict):
     retain: bool | Literal["all"]
 
 
-class NewRule(_Body):
+class NewRule(Body):
     """A rule to be set."""
 
     topic: str = Field(description="A filter; `${clientid}` and `${username}` are filled in; `eq ...` is literal")
     permission: Literal["allow", "deny"]
     action: Annotated[Literal["publish", "subscribe", "all"], BeforeValidator(_spell_out)]
-    qos: Annotated[list[QosLevel], BeforeValidator(_split_qos)] = [0, 1, 2]
-    retain: bool | Literal["all"] = Field(default="all", description="The retain flag a publish must have")
+    qos: _QosLevels = Field(default=[0, 1, 2])
+    retain: Annotated[bool | Literal["all"], BeforeValidator(_read_retain)] = Field(
+        default="all", description="The retain flag a publish must have"
+    )
 
 
-class NewRules(_Body):
+class NewRules(Body):
     """The rules for all clients."""
 
-    rules: list[NewRule]
+    rules: Annotated[list[NewRule], FailFast(), Field(max_length=MAX_RULES)]
 
 
 class NewUserRules(NewRules):

@@ -2,16 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 from typing_extensions import TypedDict
+
+from ..limits import MAX_KEYS, Body, check_keys
 
 Qos = Annotated[int, Field(strict=True, ge=0, le=2)]
 
 
-class MessageProperties(BaseModel):
+class MessageProperties(Body):
     """MQTT 5's properties of a message."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     payload_format_indicator: Annotated[int, Field(strict=True, ge=0, le=1)] | None = None
     message_expiry_interval: Annotated[int, Field(strict=True, ge=0, le=0xFFFF_FFFF, description="Seconds")] | None = (
@@ -20,13 +20,11 @@ class MessageProperties(BaseModel):
     response_topic: str | None = None
     correlation_data: str | None = None
     content_type: str | None = None
-    user_properties: dict[str, str] | None = None
+    user_properties: Annotated[dict[str, str], Field(max_length=MAX_KEYS), BeforeValidator(check_keys)] | None = None
 
 
-class PublishMessage(BaseModel):
+class PublishMessage(Body):
     """One message."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     topic: str
     payload: str

@@ -24,6 +24,12 @@ _NOT_FOUND = {404: ("NOT_FOUND",)}
 _USERS = "/authentication/{id}/users"
 _RULES = "/authorization/sources/built_in_database/rules"
 
+
+def _bulk_summary(whose: str) -> str:
+    most, rules = authorization.MAX_SUBJECTS, authorization.MAX_NEW_RULES
+    return f"Create rules of {whose}: at most {most:_} {whose} and {rules:_} rules in one request"
+
+
 AUTHENTICATION = (
     Route(
         "GET",
@@ -99,9 +105,10 @@ AUTHORIZATION = (
         "POST",
         f"{_RULES}/users",
         authorization.create_user_rules,
-        "Create rules of users",
+        _bulk_summary("users"),
         "Authorization",
         body=list[NewUserRules],
+        max_entries=authorization.MAX_SUBJECTS,
         status=204,
         errors={409: ("ALREADY_EXISTS",)},
     ),
@@ -145,9 +152,10 @@ AUTHORIZATION = (
         "POST",
         f"{_RULES}/clients",
         authorization.create_client_rules,
-        "Create rules of clients",
+        _bulk_summary("clients"),
         "Authorization",
         body=list[NewClientRules],
+        max_entries=authorization.MAX_SUBJECTS,
         status=204,
         errors={409: ("ALREADY_EXISTS",)},
     ),
