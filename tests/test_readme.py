@@ -75,8 +75,9 @@ class Shell:
         """Run a block up to its end; fails where a command of it does."""
         assert self.process.stdin is not None
         self.heard = ""
-        self.process.stdin.write(f"{script}\necho\necho {END_OF_STEP}\n".encode())
-        await self.hear(f"\n{END_OF_STEP}\n", script)
+        # What a background job says may stand before the mark on the same line.
+        self.process.stdin.write(f"{script}\necho {END_OF_STEP}\n".encode())
+        await self.hear(f"{END_OF_STEP}\n", script)
 
     async def hear(self, text: str, after: str) -> None:
         """Wait until a text was seen since the block began."""
@@ -124,6 +125,8 @@ async def server(checkout: Path) -> AsyncIterator[ServerProcess]:
 @pytest.fixture
 async def shell(checkout: Path, tools: Path) -> AsyncIterator[Shell]:
     """Open the second terminal."""
+    # Unbuffered, Python writes a line in several pieces, and others come in between.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-e",
@@ -131,7 +134,7 @@ async def shell(checkout: Path, tools: Path) -> AsyncIterator[Shell]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=checkout,
-        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"},
+        env=variables | {"PATH": f"{tools}:{os.environ['PATH']}"},
         start_new_session=True,
     )
     try:
