@@ -40,6 +40,7 @@ class Server:
         self.settings = settings
         self.addresses: dict[str, str] = {}
         """What is bound, as the ready line names it: mqtt, ws (HOST:PORT) and api (a URL)."""
+        self._broker: Broker | None = None
         self._started = AsyncExitStack()
 
     async def start(self, announce: Callable[[str], None]) -> None:
@@ -62,6 +63,11 @@ class Server:
         """Take down API, broker, store and lock, in this order; a second call does nothing."""
         await self._started.aclose()
 
+    def reload_certificates(self) -> None:
+        """Have new TLS connections get the certificates that are in the files now; what fails is in the log."""
+        if self._broker is not None:
+            self._broker.reload_certificates()
+
     def ready_line(self) -> str:
         """Give the line that tells scripts what is bound where."""
         ready = {name: self.addresses.get(name) for name in ("mqtt", "ws", "api")}
@@ -73,11 +79,14 @@ class Server:
 
     async def _open_store(self, announce: Callable[[str], None]) -> Directory:
         data_dir = self.settings.data_dir
-        credentials = await first_run(data_dir)
+        limits = self.settings.mqtt
+        credentials = await first_run(data_dir, scram_iterations=limits.scram_iterations)
         if credentials is not None:
             announce(describe(credentials, self.settings))
         directory = await Directory.open(
-            data_dir / DATABASE_NAME, password_wait_limit=self.settings.mqtt.password_wait_limit
+            data_dir / DATABASE_NAME,
+            password_wait_limit=limits.password_wait_limit,
+            scram_iterations=limits.scram_iterations,
         )
         self._started.push_async_callback(directory.close)
         return directory
@@ -92,6 +101,7 @@ class Server:
         except (BrokerError, PluginError, PluginLoadError, OSError, ValueError) as error:
             raise StartError(_sentence("The MQTT broker cannot start", error)) from error
         self._started.push_async_callback(broker.shutdown)
+        self._broker = broker
         for name, address in broker.addresses.items():
             kind = "ws" if self.settings.listeners[name].type == "ws" else "mqtt"
             self.addresses.setdefault(kind, format_address(*address))
@@ -117,12 +127,15 @@ class Server:
 async def serve(server: Server, announce: Callable[[str], None]) -> None:
     """Run a server until SIGTERM or SIGINT; `announce` gets the first credentials and then the ready line.
 
+    SIGHUP has the listeners' certificates read again.
+
     Raises what `Server.start` raises.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, server.reload_certificates)
     await server.start(announce)
     try:
         if not stop.is_set():

@@ -28,6 +28,8 @@ class ConnectRequest:
     listener: str
     protocol_version: int
     """3, 4 or 5."""
+    certificate_name: str | None = None
+    """The user name that a TLS client certificate proved, where the listener takes user names from there."""
 
 
 @dataclass(slots=True)
@@ -54,6 +56,17 @@ class Accept:
     confined: bool = False
     valid_until: float | None = None
     """Seconds since the epoch at which the live session ends."""
+    auth_data: bytes | None = field(default=None, repr=False)
+    """The server's last word in an authentication exchange, for CONNACK or AUTH."""
+    username: str | None = None
+    """The user name that was proved, where it is not simply the one presented."""
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """Ask the client for its next step in an authentication exchange."""
+
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,23 @@ class ConnectAuthenticator(Protocol):
     def authenticate_connect(
         self, request: ConnectRequest
     ) -> "Accept | Refuse | Awaitable[Accept | Refuse | None] | None": ...
+
+
+class AuthExchange(Protocol):
+    """Hold one enhanced authentication between CONNECT and CONNACK, or one re-authentication [MQTT-4.12.0-2]."""
+
+    def respond(self, data: bytes | None) -> Challenge | Accept | Refuse:
+        """Answer the authentication data of the client's next CONNECT or AUTH; after an Accept or Refuse it is over."""
+        ...
+
+
+@runtime_checkable
+class EnhancedAuthenticator(Protocol):
+    """Offer authentication methods of MQTT 5."""
+
+    def exchange(self, request: ConnectRequest, method: str) -> AuthExchange | None:
+        """Begin an exchange; None where the method is not offered."""
+        ...
 
 
 @runtime_checkable

@@ -10,8 +10,10 @@ from amqtt.session import Session as AmqttSession
 
 from .access import (
     Accept,
+    AuthExchange,
     ConnectAuthenticator,
     ConnectRequest,
+    EnhancedAuthenticator,
     Identity,
     Refuse,
     TopicAuthorizer,
@@ -27,6 +29,8 @@ class AccessControl:
     def __init__(self) -> None:
         self._authenticators: list[ConnectAuthenticator] = []
         self._foreign_auth: list[BaseAuthPlugin] = []
+        self._enhanced: list[EnhancedAuthenticator] = []
+        self._all_enhanced = True
         self._authorizers: list[TopicAuthorizer] = []
         self._foreign_topic: list[BaseTopicPlugin] = []
         self.allowed = 0
@@ -39,6 +43,10 @@ class AccessControl:
                 self._authenticators.append(auth)
             else:
                 self._foreign_auth.append(auth)
+            if isinstance(auth, EnhancedAuthenticator):
+                self._enhanced.append(auth)
+            else:
+                self._all_enhanced = False
         for topic in topic_plugins:
             if isinstance(topic, TopicAuthorizer):
                 self._authorizers.append(topic)
@@ -86,6 +94,19 @@ class AccessControl:
                 return decision
             accepted = decision or accepted
         return accepted or _nobody_decided()
+
+    def exchange(self, request: ConnectRequest, method: str) -> AuthExchange | None:
+        """Begin an enhanced authentication with the first plugin that offers the method; None where none does.
+
+        Nor is any offered while a plugin is loaded that knows of no exchanges: it must agree to every client, and
+        without a password it cannot be asked.
+        """
+        if not self._all_enhanced:
+            return None
+        for plugin in self._enhanced:
+            if (exchange := plugin.exchange(request, method)) is not None:
+                return exchange
+        return None
 
     def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
         """Decide by our own plugins; with none loaded everything is allowed, as in amqtt."""

@@ -9,19 +9,26 @@ from inspect import isawaitable
 from logging import getLogger
 from secrets import token_hex
 from time import time
-from typing import Protocol
+from typing import Protocol, TypeAlias, cast
 
 from amqtt.events import BrokerEvents
-from amqtt.session import Session as AmqttSession
 
-from .access import Accept, ConnectRequest, Identity, Refuse
+from .access import Accept, AuthExchange, Challenge, ConnectRequest, Identity, Refuse
+from .amqtt_session import SessionView, build_view
 from .engine import Engine
-from .events import build_view
-from .protocol.packets import Connect
+from .outgoing import Outgoing
+from .protocol.encode import encode_connack5
+from .protocol.packets import Connect, Properties
+from .protocol.properties import PropertyId
 from .protocol.reason_codes import ReasonCode
-from .session import Link, Session
+from .session import Session
+from .topic_aliases import OutgoingAliases
 
 _logger = getLogger(__name__)
+_FOR_EVER = 0xFFFF_FFFF
+"""The session expiry interval that has no end."""
+
+Decision: TypeAlias = Accept | Refuse | Challenge
 
 
 class Refused(Exception):
@@ -32,14 +39,21 @@ class Refused(Exception):
         self.reason = reason
 
 
-class Gate(Link, Protocol):
+class Gate(Protocol):
     """The connection, as far as admission needs it."""
 
+    out: Outgoing
     peer_host: str
     peer_port: int
     listener_id: str
+    certificate_name: str | None
 
-    def admitted(self, session: Session, session_present: bool) -> None:
+    @property
+    def ssl_object(self) -> object | None:
+        """The TLS connection, where there is one."""
+        ...
+
+    def admitted(self, session: Session, session_present: bool, properties: Properties) -> None:
         """Send the CONNACK and start the session's timers."""
         ...
 
@@ -56,47 +70,132 @@ class Admission:
         self.gate = gate
         self.connect = connect
         self.client_id = connect.client_id
+        self.keep_alive = connect.keep_alive
+        self.expiry_interval = 0.0
+        self.exchange: AuthExchange | None = None
+        """The enhanced authentication that is going on."""
         self.accept = Accept()
-        self.view: AmqttSession | None = None
+        self.view: SessionView | None = None
         self.session: Session | None = None
-        self.session_present = False
+        self.session_present = False  # [MQTT-3.2.2-1], [MQTT-3.2.2-3], [MQTT5-3.2.2-2]
+        self.answer: Properties = {}
 
-    def begin(self) -> Awaitable[Accept | Refuse] | None:
-        """Run the steps; where authentication must wait, return what to await and hand to `decided`.
+    @property
+    def method(self) -> str | None:
+        """The authentication method of the CONNECT."""
+        return cast("str | None", self.connect.properties.get(PropertyId.AUTHENTICATION_METHOD))
 
+    def respect_client(self) -> None:
+        """Keep to what limits even a refusal."""
+        out, properties = self.gate.out, self.connect.properties
+        out.max_packet_size = cast("int", properties.get(PropertyId.MAXIMUM_PACKET_SIZE, 0))
+        out.problem_information = bool(properties.get(PropertyId.REQUEST_PROBLEM_INFORMATION, 1))
+
+    def begin(self) -> Challenge | Awaitable[Decision] | None:
+        """Run the steps; None when all are done.
+
+        A `Challenge` goes to the client, whose answer goes to `proceed`; what must be awaited goes to `decided`.
         Raises `Refused`.
         """
         self.check_limits()
         self.choose_client_id()
+        self.choose_keep_alive()
+        self.choose_expiry()
         decision = self.authenticate()
         if isawaitable(decision):
             return decision
-        self.decided(decision)
-        return None
+        return self.decided(decision)
 
-    def decided(self, decision: Accept | Refuse) -> None:
-        """Take the authenticators' answer and run the remaining steps; raises `Refused`."""
+    def proceed(self, data: bytes | None) -> Challenge | None:
+        """Take the client's next word in an enhanced authentication; raises `Refused`."""
+        if self.exchange is None:
+            raise Refused(ReasonCode.PROTOCOL_ERROR, "AUTH without an authentication method")
+        return self.decided(self.exchange.respond(data))
+
+    def decided(self, decision: Decision) -> Challenge | None:
+        """Take the authenticators' answer and, if it is the last one, run the remaining steps; raises `Refused`."""
+        if isinstance(decision, Challenge):
+            return decision
         self.require_acceptance(decision)
         for step in _STEPS:
             step(self)
+        return None
 
     def check_limits(self) -> None:
-        """Refuse a client id that is too long."""
-        if len(self.connect.client_id.encode()) > self.engine.settings.max_clientid_len:
+        """Refuse what is too long, and a will that could not be published."""
+        settings, will = self.engine.settings, self.connect.will
+        # [MQTT-3.1.3-5], [MQTT-3.1.3-9], [MQTT5-3.1.3-8]
+        if len(self.connect.client_id.encode()) > settings.max_clientid_len:
             raise Refused(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "the client id is too long")
+        if will is None:
+            return
+        if will.qos > settings.max_qos_allowed:  # [MQTT-3.2.2-12]
+            raise Refused(ReasonCode.QOS_NOT_SUPPORTED, "a will at a QoS that is not supported")
+        if will.retain and not settings.retain_available:  # [MQTT-3.2.2-13]
+            raise Refused(ReasonCode.RETAIN_NOT_SUPPORTED, "a retained will, and retaining is not supported")
+        levels = settings.max_topic_levels
+        if len(will.topic.encode()) > settings.max_topic_length or (levels and will.topic.count("/") >= levels):
+            raise Refused(ReasonCode.TOPIC_NAME_INVALID, "the will's topic is too long")
 
     def choose_client_id(self) -> None:
         """Give a client id to a client without one, if it may be without."""
         if self.client_id:
             return
-        if not self.connect.clean_start or self.connect.protocol_version == 3:  # [MQTT-3.1.3-8]
+        version = self.connect.protocol_version
+        if version == 3 or (version == 4 and not self.connect.clean_start):  # [MQTT-3.1.3-7], [MQTT-3.1.3-8]
             raise Refused(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "no client id, and a session to be kept")
         self.client_id = f"auto-{token_hex(12)}"  # [MQTT-3.1.3-6]
 
-    def authenticate(self) -> Accept | Refuse | Awaitable[Accept | Refuse]:
+    def choose_keep_alive(self) -> None:
+        """Hold the client to the longest keep-alive, which only MQTT 5 can tell it."""
+        limit = self.engine.settings.max_keepalive
+        if limit == 65_535 or 0 < self.keep_alive <= limit:
+            return
+        if self.connect.protocol_version == 5:
+            self.keep_alive = limit
+        else:
+            raise Refused(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "the keep-alive is longer than allowed")
+
+    def choose_expiry(self) -> None:
+        """Find how long the session outlives its connection."""
+        settings, connect = self.engine.settings, self.connect
+        if connect.protocol_version < 5:
+            kept = settings.session_expiry_interval or float("inf")
+            self.expiry_interval = 0.0 if connect.clean_start else kept
+            return
+        asked = cast("int", connect.properties.get(PropertyId.SESSION_EXPIRY_INTERVAL, 0))
+        self.expiry_interval = limit_expiry(asked, settings.max_session_expiry_interval)
+
+    def authenticate(self) -> Decision | Awaitable[Decision]:
         """Ask who this is."""
+        connect, access = self.connect, self.engine.access
+        request = self._request()
+        if access.needs_view or self.engine.events.wants_view():
+            self.view = build_view(
+                client_id=self.client_id,
+                username=connect.username,
+                password=connect.password,
+                clean_session=connect.clean_start,
+                keep_alive=connect.keep_alive,
+                peer_host=self.gate.peer_host,
+                peer_port=self.gate.peer_port,
+                will=connect.will,
+                ssl_object=self.gate.ssl_object,
+            )
+        if self.method is None:
+            return cast("Accept | Refuse | Awaitable[Decision]", access.authenticate(request, self.view))
+        self.exchange = self.begin_exchange()
+        if self.exchange is None:  # [MQTT-4.12.0-1]
+            raise Refused(ReasonCode.BAD_AUTHENTICATION_METHOD, "an authentication method that nobody offers")
+        return self.exchange.respond(cast("bytes | None", connect.properties.get(PropertyId.AUTHENTICATION_DATA)))
+
+    def begin_exchange(self) -> AuthExchange | None:
+        """Begin an enhanced authentication, for the CONNECT or again later; None if nobody offers the method."""
+        return self.engine.access.exchange(self._request(), self.method or "")
+
+    def _request(self) -> ConnectRequest:
         connect, gate = self.connect, self.gate
-        request = ConnectRequest(
+        return ConnectRequest(
             connect.client_id,
             connect.username,
             connect.password,
@@ -104,25 +203,15 @@ class Admission:
             gate.peer_port,
             gate.listener_id,
             connect.protocol_version,
+            gate.certificate_name,
         )
-        if self.engine.access.needs_view or self.engine.events.wants_view():
-            self.view = build_view(
-                client_id=self.client_id,
-                username=connect.username,
-                password=connect.password,
-                clean_session=connect.clean_start,
-                keep_alive=connect.keep_alive,
-                peer_host=gate.peer_host,
-                peer_port=gate.peer_port,
-            )
-        return self.engine.access.authenticate(request, self.view)
 
     def require_acceptance(self, decision: Accept | Refuse) -> None:
         """Turn away who was not accepted; nothing has been touched up to here."""
         counters = self.engine.counters
         if isinstance(decision, Refuse):
             counters.auth_failure += 1
-            raise Refused(decision.reason, decision.log)
+            raise Refused(decision.reason, decision.log)  # [MQTT5-3.1.4-2], [MQTT-4.12.0-4]
         counters.auth_success += 1
         counters.auth_anonymous += self.connect.username is None and decision.principal is None
         self.accept = decision
@@ -146,25 +235,25 @@ class Admission:
         existing = engine.registry.get(self.client_id)
         if existing is None:
             return
-        if existing.link is not None:
+        if existing.link is not None:  # [MQTT-3.1.3-2], [MQTT-3.1.4-3], [MQTT5-3.1.4-4]
             engine.counters.sessions_takenover += 1
-            engine.close_link(existing, ReasonCode.SESSION_TAKEN_OVER)  # [MQTT-3.1.4-2]
+            engine.close_link(existing, ReasonCode.SESSION_TAKEN_OVER)  # [MQTT-3.1.4-2], [MQTT5-3.1.4-3]
         existing = engine.registry.get(self.client_id)  # a session that was not persistent has ended with its link
         if existing is None:
             return
-        if self.connect.clean_start or not self._owns(existing) or existing.expired:  # [MQTT-3.1.2-6]
+        if self.connect.clean_start or not self._owns(existing) or existing.expired:  # [MQTT-3.1.2-6], [MQTT5-3.1.2-4]
             engine.end_session(existing)
             engine.counters.sessions_discarded += 1
             return
-        self.session = existing
-        self.session_present = True
+        self.session = existing  # [MQTT-3.1.2-4], [MQTT5-3.1.2-5]
+        self.session_present = True  # [MQTT-3.2.2-2], [MQTT5-3.2.2-3]
 
     def restore(self) -> None:
         """Find or make the session and give it this client's identity."""
         engine, accept = self.engine, self.accept
         identity = Identity(
             self.client_id,
-            self.connect.username,
+            self._username,
             accept.principal,
             self.gate.peer_host,
             self.gate.listener_id,
@@ -173,15 +262,20 @@ class Admission:
         )
         session = self.session
         if session is None:
-            session = self.session = Session(identity, engine.settings, engine.absent)
+            session = self.session = Session(identity, engine.settings, engine.absent)  # [MQTT5-3.1.2-6]
             engine.counters.sessions_created += 1
         else:
             engine.registry.remove(session)
+            engine.wills.forget(session)
             session.identity = identity
             engine.router.invalidate()
             engine.counters.sessions_resumed += 1
         session.claimed = True
         engine.registry.add(session)
+        if self.view is not None:
+            self.view.bind(session, resumed=self.session_present)
+            if accept.username is not None:
+                self.view.username = accept.username
         session.view = self.view
         if self.session_present:
             engine.recheck_subscriptions(session)
@@ -191,30 +285,84 @@ class Admission:
         session, connect, gate = self._session(), self.connect, self.gate
         session.protocol_version = connect.protocol_version
         session.protocol_name = connect.protocol_name
-        session.keep_alive = connect.keep_alive
+        session.keep_alive = self.keep_alive  # [MQTT5-3.2.2-22]
         session.clean_start = connect.clean_start
-        session.expiry_interval = 0.0 if connect.clean_start else self._expiry_interval()
-        session.will = connect.will
+        session.expiry_interval = self.expiry_interval
+        session.will = connect.will  # [MQTT5-3.1.2-7]
         session.connected_at = time()
-        session.disconnected_at = None
+        session.disconnected_at = None  # [MQTT-4.1.0-2], [MQTT5-4.1.0-1]
         session.peer_host, session.peer_port, session.listener = gate.peer_host, gate.peer_port, gate.listener_id
-        session.traffic = gate.traffic
-        session.link = gate
+        session.traffic = gate.out.traffic
+        self._take_client_limits(session)
+        session.link = gate.out
         self.engine.registry.connected_count += 1
         self.engine.counters.connected += 1
 
+    def _take_client_limits(self, session: Session) -> None:
+        """Keep to what an MQTT 5 client says that it can take."""
+        out, properties, settings = self.gate.out, self.connect.properties, self.engine.settings
+        receive_maximum = cast("int", properties.get(PropertyId.RECEIVE_MAXIMUM, 65_535))
+        session.max_inflight = min(settings.max_inflight, receive_maximum)  # [MQTT-3.3.4-9], [MQTT-4.9.0-1]
+        aliases = min(settings.max_topic_alias, cast("int", properties.get(PropertyId.TOPIC_ALIAS_MAXIMUM, 0)))
+        out.aliases = OutgoingAliases(aliases) if aliases else None
+        session.limited = bool(out.max_packet_size or aliases)
+
+    def prepare_answer(self) -> None:
+        """Compose the CONNACK's properties; a client that cannot even take those cannot be served."""
+        self.answer = self._answer()
+        limit = cast("int", self.connect.properties.get(PropertyId.MAXIMUM_PACKET_SIZE, 0))
+        if limit and len(encode_connack5(False, ReasonCode.SUCCESS, self.answer)) > limit:
+            self.answer.pop(PropertyId.RESPONSE_INFORMATION, None)
+            if len(encode_connack5(False, ReasonCode.SUCCESS, self.answer)) > limit:
+                raise Refused(ReasonCode.PACKET_TOO_LARGE, "the client's Maximum Packet Size has no room for a CONNACK")
+
     def acknowledge(self) -> None:
         """Send the CONNACK."""
-        self.gate.admitted(self._session(), self.session_present)  # [MQTT-3.2.2-1] to [MQTT-3.2.2-3]
+        self.gate.admitted(self._session(), self.session_present, self.answer)  # [MQTT-3.1.4-4], [MQTT5-3.1.4-5]
         if self.accept.valid_until is not None:
             self.gate.end_at(max(0.0, self.accept.valid_until - time()))
         self.engine.events.fire(BrokerEvents.CLIENT_CONNECTED, client_id=self.client_id, client_session=self.view)
+
+    def _answer(self) -> Properties:
+        """Tell an MQTT 5 client what differs from the standard's defaults or from what it asked for."""
+        settings, asked = self.engine.settings, self.connect.properties
+        answer: Properties = {}
+        if self.connect.protocol_version < 5:
+            return answer
+        expiry = min(self.expiry_interval, _FOR_EVER)
+        if expiry != asked.get(PropertyId.SESSION_EXPIRY_INTERVAL, 0):
+            answer[PropertyId.SESSION_EXPIRY_INTERVAL] = int(expiry)
+        if settings.max_awaiting_rel < 65_535:
+            answer[PropertyId.RECEIVE_MAXIMUM] = settings.max_awaiting_rel
+        if settings.max_qos_allowed < 2:  # [MQTT-3.2.2-9]
+            answer[PropertyId.MAXIMUM_QOS] = settings.max_qos_allowed
+        if not settings.retain_available:
+            answer[PropertyId.RETAIN_AVAILABLE] = 0
+        answer[PropertyId.MAXIMUM_PACKET_SIZE] = settings.max_packet_size
+        if not self.connect.client_id:  # [MQTT-3.2.2-16]
+            answer[PropertyId.ASSIGNED_CLIENT_IDENTIFIER] = self.client_id  # [MQTT5-3.1.3-7]
+        if settings.max_topic_alias:
+            answer[PropertyId.TOPIC_ALIAS_MAXIMUM] = settings.max_topic_alias
+        answer[PropertyId.WILDCARD_SUBSCRIPTION_AVAILABLE] = int(settings.wildcard_subscription)
+        answer[PropertyId.SUBSCRIPTION_IDENTIFIER_AVAILABLE] = int(settings.subscription_identifiers)
+        answer[PropertyId.SHARED_SUBSCRIPTION_AVAILABLE] = int(settings.shared_subscription)
+        if self.keep_alive != self.connect.keep_alive:  # [MQTT-3.2.2-21]
+            answer[PropertyId.SERVER_KEEP_ALIVE] = self.keep_alive
+        if settings.response_information and asked.get(PropertyId.REQUEST_RESPONSE_INFORMATION, 0):  # [MQTT-3.1.2-28]
+            answer[PropertyId.RESPONSE_INFORMATION] = settings.response_information
+        if self.method is not None:  # [MQTT-4.12.0-5], [MQTT-4.12.0-6]
+            answer[PropertyId.AUTHENTICATION_METHOD] = self.method
+            if self.accept.auth_data is not None:
+                answer[PropertyId.AUTHENTICATION_DATA] = self.accept.auth_data
+        return answer
 
     def deliver_backlog(self) -> None:
         """Send again what was in flight, then what has been queued."""
         session = self._session()
         session.resend()
         session.drain()
+        if session.replays:
+            self.engine.replays.go_on(session)
 
     def _owns(self, session: Session) -> bool:
         """Tell whether a stored session is this client's own, or was made by the server for whoever has its id."""
@@ -222,11 +370,13 @@ class Admission:
             return True
         identity, accept = session.identity, self.accept
         if identity.principal is None and accept.principal is None:
-            return identity.username == self.connect.username
+            return identity.username == self._username
         return identity.principal == accept.principal
 
-    def _expiry_interval(self) -> float:
-        return self.engine.settings.session_expiry_interval or float("inf")
+    @property
+    def _username(self) -> str | None:
+        """The user name that was proved, else the one that was presented."""
+        return self.accept.username or self.gate.certificate_name or self.connect.username
 
     def _session(self) -> Session:
         session = self.session
@@ -236,11 +386,18 @@ class Admission:
 
 
 _STEPS: tuple[Callable[[Admission], None], ...] = (
+    Admission.prepare_answer,
     Admission.check_owner,
     Admission.take_over,
     Admission.restore,
     Admission.attach,
-    Admission.acknowledge,
+    Admission.acknowledge,  # [MQTT-3.2.0-1], [MQTT5-3.2.0-1]
     Admission.deliver_backlog,
 )
 """What follows authentication, in this order."""
+
+
+def limit_expiry(asked: int, limit: float) -> float:
+    """Turn a Session Expiry Interval into seconds; `limit` 0 for no bound."""
+    interval = float("inf") if asked == _FOR_EVER else float(asked)
+    return min(interval, limit) if limit else interval

@@ -5,34 +5,38 @@ a foreign plugin must be asked.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator
-from heapq import heappop, heappush
+from collections import deque
+from collections.abc import Coroutine, Iterable
 from logging import getLogger
 from time import time
 from typing import Any
 
 from amqtt.contexts import Action
 from amqtt.events import BrokerEvents
-from amqtt.session import Session as AmqttSession
 
 from .access import PUBLISH, SUBSCRIBE, AccessChange, Identity
 from .access_control import AccessControl
 from .events import Events
+from .expiries import Expiries
 from .message import Message
-from .protocol.encode import SUBACK_FAILURE
+from .pace import Pace
 from .protocol.errors import MalformedPacket
-from .protocol.packets import SubscribeRequest, Will
+from .protocol.packets import SubscribeRequest
 from .protocol.reason_codes import ReasonCode
 from .registry import SessionRegistry
-from .router import Router, Targets
+from .replay import Replays
+from .router import Route, Router, choose_member, encode_identifier
 from .routing.retained import RetainedMessages
-from .routing.topics import InvalidTopic, check_filter, check_name, matches, split_share
-from .session import Replay, Session, Subscription
+from .routing.topics import InvalidTopic, check_filter, check_name, has_wildcard, is_shared, matches, split_share
+from .session import Delivery, Group, Session, Subscription
 from .settings import MqttSettings
 from .traffic import Traffic
+from .wills import Wills
 
 _logger = getLogger(__name__)
 _SLICE = 500
+_MAX_TURNED_AWAY = 256
+_UNDECIDED_LIMIT = 10_000
 
 
 class EngineCounters:
@@ -43,13 +47,18 @@ class EngineCounters:
         self.auth_failure = 0
         self.auth_success = 0
         self.connections_refused = 0
+        """Sockets that were turned away because of a limit or a rate."""
         self.connected = 0
         self.connects = 0
         self.connects_refused = 0
         self.disconnected = 0
+        self.disconnected_for_rate = 0
         self.messages_published_by_api = 0
         self.messages_published_internally = 0
         self.no_subscribers = 0
+        self.paused_for_rate = 0
+        """How often a client was not read for a while because it sent too fast."""
+        self.retained_expired = 0
         self.retained_refused = 0
         self.sessions_created = 0
         self.sessions_discarded = 0
@@ -58,32 +67,44 @@ class EngineCounters:
         self.sessions_terminated = 0
         self.subscribe_denied = 0
         self.subscribed = 0
+        self.undecided_dropped = 0
+        """Messages of the server's own that foreign topic plugins were too slow for."""
         self.unsubscribed = 0
-        self.wills_denied = 0
-        self.wills_published = 0
         self.api_messages_qos = [0, 0, 0]
 
 
 class Engine:
     """Own sessions, routes and retained messages."""
 
-    def __init__(self, settings: MqttSettings, access: AccessControl, events: Events) -> None:
+    def __init__(self, settings: MqttSettings, access: AccessControl, events: Events, pace: Pace) -> None:
         self.settings = settings
         self.access = access
         self.events = events
         self.registry = SessionRegistry()
-        self.router = Router(access)
-        self.retained: RetainedMessages[Message] = RetainedMessages()
+        self.pace = pace
+        self.router = Router(access, settings.shared_subscription_strategy)
+        self.retained: RetainedMessages[Message] = RetainedMessages(_weigh)  # [MQTT-3.1.2-7]
         self.counters = EngineCounters()
-        self.connection_count = 0
-        """Open sockets."""
+        self.turned_away: set[object] = set()
+        """Connections that wait to be told why they are not served."""
         self.ended = Traffic()
         """Sum of the traffic of all connections that have ended."""
         self.absent = Traffic()
         """What happened to sessions while no connection carried them."""
-        self._expiries: list[tuple[float, str]] = []
-        self._expiring: set[str] = set()
+        self.wills = Wills(access, self.publish, self.spawn)
+        self.replays = Replays(self.router, access, self.retained)
+        self._expiries: Expiries[str] = Expiries()
+        self._retained_expiries: Expiries[str] = Expiries()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._undecided: deque[tuple[Message, Route]] = deque()
+        """Messages of the server's own that foreign topic plugins are being asked about, in their order."""
+
+    def may_explain(self, connection: object) -> bool:
+        """Tell whether a client that is turned away may stay until it has been told why; only a few may."""
+        if len(self.turned_away) >= _MAX_TURNED_AWAY:
+            return False
+        self.turned_away.add(connection)
+        return True
 
     # -- publish
 
@@ -95,187 +116,207 @@ class Engine:
         check_name(message.topic, self.settings.max_topic_levels)
         if message.retain:
             self.retain(message)
-        targets = self.router.route(message.topic)
+        route = self.router.route(message.topic, message.sender)
         self.counters.messages_published_internally += 1
-        if not targets:
+        if route.empty:
             self.counters.no_subscribers += not message.topic.startswith("$SYS/")
-        return self.deliver(message, targets)
+        return self.deliver(message, route)
 
-    def deliver(self, message: Message, targets: Targets) -> int:
+    def deliver(self, message: Message, route: Route) -> int:
         """Give a message of the server's own to its targets, after asking foreign plugins where there are any."""
         if not self.access.waits:
-            return self.deliver_now(message, targets)
-        if targets:
-            self.spawn(self._deliver_allowed(message, targets))
-        return len(targets)
+            return self.deliver_now(message, route)
+        if not route.empty:
+            self._undecided.append((message, route))
+            if len(self._undecided) > _UNDECIDED_LIMIT:
+                self._undecided.pop()
+                self.counters.undecided_dropped += 1
+            elif len(self._undecided) == 1:
+                self.spawn(self._deliver_allowed())
+        return len(route.targets) + len(route.groups)
 
-    async def _deliver_allowed(self, message: Message, targets: Targets) -> None:
-        self.deliver_now(message, await self.allowed_targets(message.topic, targets))
+    async def _deliver_allowed(self) -> None:
+        """Ask about one message after the other, so that their order holds."""
+        undecided = self._undecided
+        try:
+            while undecided:
+                message, route = undecided[0]
+                allowed = await self.allowed_route(message.topic, route)
+                undecided.popleft()
+                self.deliver_now(message, allowed)
+        finally:
+            undecided.clear()
 
-    async def allowed_targets(self, topic: str, targets: Targets) -> Targets:
+    async def allowed_route(self, topic: str, route: Route) -> Route:
         """Ask foreign topic plugins which of the targets may receive a message."""
-        return tuple(
-            [
-                (session, subscription)
-                for session, subscription in targets
-                if session.view is not None and await self.access.consult(session.view, Action.RECEIVE, topic)
-            ]
-        )
+        members = {session for group in route.groups for session in group.members}
+        members |= {target.session for target in route.targets}
+        if route.permitted is not None:
+            members &= route.permitted | {target.session for target in route.targets}
+        allowed = {
+            session
+            for session in members
+            if session.view is not None and await self.access.consult(session.view, Action.RECEIVE, topic)
+        }
+        targets = tuple(target for target in route.targets if target.session in allowed)
+        return Route(targets, route.groups, permitted=frozenset(allowed))
 
-    def deliver_now(self, message: Message, targets: Targets) -> int:
+    def deliver_now(self, message: Message, route: Route) -> int:
         """Give a message to its targets, each at the lower of the two QoS; return how many took it."""
         qos = message.qos
+        retain = message.retain
         reached = 0
-        for session, subscription in targets:
-            granted = subscription.qos
-            effective = qos if qos < granted else granted  # [MQTT-3.8.4-6]
+        for session, granted, retain_as_published, identifiers in route.targets:
+            effective = qos if qos < granted else granted  # [MQTT-3.8.4-6], [MQTT5-3.8.4-8]
             if effective or session.link is not None:
                 reached += 1
-            session.deliver(message, effective)  # RETAIN is 0 on what is not replayed, [MQTT-3.3.1-9]
+            # RETAIN is 0 on what is not replayed unless asked otherwise [MQTT5-3.3.1-12], [MQTT-3.3.1-13]
+            # [MQTT-3.3.1-9], [MQTT-4.5.0-1]
+            session.deliver(message, effective, retain and retain_as_published, identifiers)
+        for group in route.groups:
+            reached += self.deliver_shared(message, route, group)
+        if self.events.queues:
+            self._show_queued(message, route)
         return reached
 
-    def retain(self, message: Message) -> None:
-        """Store, replace or with an empty payload clear a retained message."""
-        if not message.payload:  # [MQTT-3.3.1-10], [MQTT-3.3.1-11]
-            self.retained.discard(message.topic)
-            return
-        limit = self.settings.max_retained
-        if limit and len(self.retained) >= limit and self.retained.get(message.topic) is None:
+    def _show_queued(self, message: Message, route: Route) -> None:
+        """Show amqtt's plugins what waits for clients that are not there."""
+        for target in route.targets:
+            effective = min(message.qos, target.qos)
+            if effective and target.session.link is None:
+                self.events.queued(target.session.client_id, message, effective)
+
+    def deliver_shared(self, message: Message, route: Route, group: Group) -> bool:
+        """Give a message to one member of a shared subscription; False if there is none that can have it."""
+        session = choose_member(route, group, message.topic, message.sender)
+        if session is None:
+            return False
+        subscription = group.members[session]
+        effective = min(message.qos, subscription.qos)  # [MQTT-4.8.2-3]
+        if session.link is None and not effective:
+            return False
+        retain = message.retain and subscription.retain_as_published
+        session.deliver(message, effective, retain, encode_identifier(subscription.identifier), group)  # [MQTT-3.3.4-5]
+        return True
+
+    def _pass_on_shared(self, session: Session) -> None:
+        """Let connected members have what a shared subscription owes to a session that is stored now."""
+        if any(is_shared(topic_filter) for topic_filter in session.subscriptions):
+            session.pass_on_shared(lambda delivery: self._pass_on(delivery, session))
+
+    def _pass_on(self, delivery: Delivery, stored: Session | None = None) -> bool:
+        """Deliver to another member; to a stored one only if nobody else is left to wait for (`stored` is None)."""
+        message, group = delivery.message, delivery.group
+        if message is None or group is None:
+            return False
+        other = choose_member(self.router.route(message.topic), group, message.topic, message.sender)
+        if other is None or (other.link is None and stored is not None):
+            return False
+        subscription = group.members[other]
+        effective = min(message.qos, subscription.qos)
+        if effective or other.link is not None:
+            other.deliver(message, effective, delivery.retain, encode_identifier(subscription.identifier), group)
+        return True
+
+    def retain(self, message: Message, *, silent: bool = False) -> bool:
+        """Store, replace or with an empty payload clear a retained message; False if there is no room for it.
+
+        `silent` where it is a plugin that does it, which then is not told.
+        """
+        retained, settings = self.retained, self.settings
+        if not message.payload:  # [MQTT-3.3.1-10], [MQTT-3.3.1-11], [MQTT5-3.3.1-6], [MQTT5-3.3.1-7]
+            if retained.discard(message.topic) and not silent:
+                self.events.retained(message)
+            return True
+        old = retained.get(message.topic)
+        size = _weigh(message) - (0 if old is None else _weigh(old))
+        if (
+            (0 < settings.max_retained <= len(retained) and old is None)
+            or 0 < settings.max_retained_bytes < retained.total_size + size
+            or 0 < settings.max_retained_payload < len(message.payload)
+        ):
             self.counters.retained_refused += 1
             if self.counters.retained_refused == 1:
-                _logger.warning("%d messages are retained, the limit; no more topics are retained", limit)
-            return
-        self.retained.store(message.topic, message)
-        self.events.retained(message)
+                _logger.warning("a message was not retained, because of a limit; there may be more of these")
+            retained.discard(message.topic)  # [MQTT-3.3.1-7]: no old one either
+            return False
+        retained.store(message.topic, message)  # [MQTT-3.3.1-5], [MQTT-3.3.1-7]
+        if message.expires_at is not None:
+            self._retained_expiries.schedule(message.topic, message.expires_at)
+        if not silent:
+            self.events.retained(message)
+        return True
 
-    def _publish_will(self, session: Session, will: Will) -> None:
-        identity = session.identity
-        if will.topic.startswith("$") or not self.access.authorize(
-            identity, PUBLISH, will.topic, will.qos, will.retain
-        ):
-            self.counters.wills_denied += 1
-            _logger.info("will of client %r not published: %r is denied", identity.client_id, will.topic)
-            return
-        message = Message(will.topic, will.payload, will.qos, will.retain, sender=identity.client_id)
-        if self.access.waits:
-            self.spawn(self._publish_will_when_allowed(session.view, message))  # the next connection's is another
-        else:
-            self._send_will(message)
-
-    async def _publish_will_when_allowed(self, view: AmqttSession | None, message: Message) -> None:
-        if view is not None and await self.access.consult(view, Action.PUBLISH, message.topic):
-            self._send_will(message)
-        else:
-            self.counters.wills_denied += 1
-
-    def _send_will(self, message: Message) -> None:
-        try:
-            self.publish(message)
-        except InvalidTopic as error:
-            _logger.info("will of client %r not published: %s", message.sender, error)
-            return
-        self.counters.wills_published += 1
+    def expire_retained(self) -> None:
+        """Forget the retained messages whose time is over [MQTT-3.3.2-5]."""
+        now = time()
+        for topic in self._retained_expiries.due(now):
+            message = self.retained.get(topic)
+            if message is None or message.expires_at is None:
+                continue
+            if message.expired(now):
+                self.retained.discard(topic)
+                self.counters.retained_expired += 1
+            else:
+                self._retained_expiries.schedule(topic, message.expires_at)
 
     # -- subscribe
 
-    def subscribe(self, session: Session, request: SubscribeRequest) -> int:
-        """Check and enter one subscription; return its SUBACK code. Retained messages are sent separately.
-
-        The filter's syntax has been checked by `check_filters`.
-        """
-        topic_filter = request.topic_filter
-        limit = self.settings.max_subscriptions
-        try:
-            check_filter(topic_filter, self.settings.max_topic_levels)
-            shared, _ = split_share(topic_filter)
-        except InvalidTopic as error:
-            _logger.info("client %r: subscription refused: %s", session.client_id, error)
-            return SUBACK_FAILURE
-        full = limit and len(session.subscriptions) >= limit and topic_filter not in session.subscriptions
-        if (
-            shared is not None
-            or full
-            or not self.access.authorize(session.identity, SUBSCRIBE, topic_filter, request.qos, False)
-        ):
+    def subscribe(self, session: Session, request: SubscribeRequest, identifier: int | None = None) -> int:
+        """Check and enter one subscription; return its SUBACK code. Retained messages are sent separately."""
+        refusal = self._refuse_subscription(session, request)
+        if refusal is not None:
             self.counters.subscribe_denied += 1
-            _logger.info("client %r: subscription to %r denied", session.client_id, topic_filter)
-            return SUBACK_FAILURE
-        self.enter_subscription(session, request)
-        return request.qos
+            _logger.info("client %r: subscription to %r: %s", session.client_id, request.topic_filter, refusal.name)
+            return refusal
+        granted = min(request.qos, self.settings.max_qos_allowed)  # [MQTT5-3.2.2-10]
+        self.enter_subscription(session, request, granted, identifier)
+        return granted
+
+    def _refuse_subscription(self, session: Session, request: SubscribeRequest) -> ReasonCode | None:
+        settings = self.settings
+        topic_filter = request.topic_filter
+        try:
+            group, inner = split_share(topic_filter)
+            check_filter(inner, settings.max_topic_levels, settings.max_topic_length)
+        except InvalidTopic:
+            return ReasonCode.TOPIC_FILTER_INVALID
+        if group is not None and not settings.shared_subscription:
+            return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
+        if not settings.wildcard_subscription and has_wildcard(inner):  # [MQTT-3.8.3-2]
+            return ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
+        if not self.access.authorize(session.identity, SUBSCRIBE, inner, request.qos, False):
+            return ReasonCode.NOT_AUTHORIZED
+        if topic_filter not in session.subscriptions and 0 < settings.max_subscriptions <= len(session.subscriptions):
+            return ReasonCode.QUOTA_EXCEEDED
+        return None
 
     @staticmethod
     def check_filters(topic_filters: Iterable[str]) -> None:
         """Raise `MalformedPacket` for a filter that is none."""
         for topic_filter in topic_filters:
             try:
-                check_filter(topic_filter)  # [MQTT-4.7.1-2], [MQTT-4.7.1-3], [MQTT-4.7.3-1]
+                # [MQTT-4.7.1-2], [MQTT-4.7.1-3], [MQTT-4.7.3-1], [MQTT5-4.7.1-1], [MQTT5-4.7.1-2]
+                check_filter(split_share(topic_filter)[1])
             except InvalidTopic as error:
                 raise MalformedPacket(str(error), ReasonCode.TOPIC_FILTER_INVALID) from None
 
-    def enter_subscription(self, session: Session, request: SubscribeRequest) -> None:
+    def enter_subscription(
+        self, session: Session, request: SubscribeRequest, granted: int, identifier: int | None = None
+    ) -> None:
         """Enter or replace a subscription that has been allowed."""
-        subscription = Subscription(request.qos, request.no_local, request.retain_as_published, request.retain_handling)
+        subscription = Subscription(
+            granted, request.no_local, request.retain_as_published, request.retain_handling, identifier
+        )
         self.router.subscribe(session, request.topic_filter, subscription)  # [MQTT-3.8.4-3]
         self.counters.subscribed += 1
-        self.events.fire(
-            BrokerEvents.CLIENT_SUBSCRIBED, client_id=session.client_id, topic=request.topic_filter, qos=request.qos
-        )
-
-    def replay_retained(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Begin to send a new subscriber the retained messages that it may see; a repeated request begins anew."""
-        self._begin_replay(session, topic_filter, qos, (message for _, message in self.retained.match(topic_filter)))
-
-    async def replay_allowed(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Do the same where foreign topic plugins must be asked about each message."""
-        view = session.view
-        if view is None:
-            return
-        found = list(self.retained.match(topic_filter))
-        allowed = [message for topic, message in found if await self.access.consult(view, Action.RECEIVE, topic)]
-        self._begin_replay(session, topic_filter, qos, iter(allowed))
-
-    def _begin_replay(self, session: Session, topic_filter: str, qos: int, messages: Iterator[Message]) -> None:
-        session.replays[topic_filter] = Replay(messages, qos)
-        self.continue_replays(session)
-
-    def continue_replays(self, session: Session) -> None:
-        """Send a slice of what is being replayed, as far as the client's queue and socket have room.
-
-        Called again by acknowledgements and by the socket when it can take more, so that nothing polls and a replay
-        never pushes a live message out of the queue.
-        """
-        replays = session.replays
-        for _ in range(_SLICE):
-            if not replays or session.link is None or self._replay_must_wait(session):
-                return
-            topic_filter, replay = next(iter(replays.items()))
-            message = next(replay.messages, None)
-            if message is None:
-                del replays[topic_filter]
-            elif self.router.may_receive(session, message.topic, replay.qos):
-                # [MQTT-3.3.1-8], [MQTT-3.8.4-6]
-                session.deliver(message, min(replay.qos, message.qos), retain=True)
-        if not session.replay_scheduled:
-            session.replay_scheduled = True
-            asyncio.get_running_loop().call_soon(self._next_slice, session)
-
-    def _next_slice(self, session: Session) -> None:
-        session.replay_scheduled = False
-        self.continue_replays(session)
-
-    @staticmethod
-    def _replay_must_wait(session: Session) -> bool:
-        link = session.link
-        room = session.max_queue // 2 if session.max_queue else _SLICE
-        return (link is not None and link.congested) or len(session.queue) > room
 
     def unsubscribe(self, session: Session, topic_filter: str) -> bool:
         """Take a subscription out; False if there was none."""
-        session.replays.pop(topic_filter, None)
-        removed = self.router.unsubscribe(session, topic_filter)
-        if removed:
-            self.counters.unsubscribed += 1
-            self.events.fire(BrokerEvents.CLIENT_UNSUBSCRIBED, client_id=session.client_id, topic=topic_filter)
+        session.replays.pop(topic_filter, None)  # [MQTT-3.10.4-3]
+        removed = self.router.unsubscribe(session, topic_filter)  # [MQTT-3.10.4-1], [MQTT-3.10.4-2]
+        self.counters.unsubscribed += removed
+        self.events.fire(BrokerEvents.CLIENT_UNSUBSCRIBED, client_id=session.client_id, topic=topic_filter)
         return removed
 
     # -- the beginning and end of sessions
@@ -293,35 +334,45 @@ class Engine:
         return session
 
     def detach(self, session: Session, *, graceful: bool) -> None:
-        """Take a session off its connection: publish the will unless graceful, then keep or end the session."""
+        """Take a session off its connection: lay the will unless graceful, then keep or end the session."""
         session.link = None
         session.traffic = session.traffic.copy()  # the connection's own is added up when its socket has closed
         session.disconnected_at = time()
         self.registry.connected_count -= 1
         self.counters.disconnected += 1
-        session.replays.clear()
-        self.events.fire(BrokerEvents.CLIENT_DISCONNECTED, client_id=session.client_id, client_session=session.view)
-        will, session.will = session.will, None
-        if session.persistent:
+        will, session.will = session.will, None  # [MQTT-3.1.2-10], [MQTT5-3.1.2-10]
+        if session.persistent:  # [MQTT-4.1.0-1], [MQTT5-3.1.2-23]
             self._schedule_expiry(session)
+            self._pass_on_shared(session)
         else:
             self.end_session(session)
             self.counters.sessions_terminated += 1
-        if will is not None and not graceful:  # [MQTT-3.1.2-8], [MQTT-3.14.4-3]
-            self._publish_will(session, will)
+        # [MQTT-3.1.2-8], [MQTT-3.1.2-12], [MQTT-3.14.4-3], [MQTT5-3.1.2-8], [MQTT5-3.14.4-3]
+        if will is not None and not graceful:
+            self.wills.lay(session, will, self.registry.get(session.client_id) is session)
+        self.events.fire(BrokerEvents.CLIENT_DISCONNECTED, client_id=session.client_id, client_session=session.view)
 
     def _schedule_expiry(self, session: Session) -> None:
-        """Remember when to look at a stored session; one entry for each client id, however often it comes and goes."""
         expires_at = session.expires_at
-        if expires_at is not None and session.client_id not in self._expiring:
-            self._expiring.add(session.client_id)
-            heappush(self._expiries, (expires_at, session.client_id))
+        if expires_at is not None:
+            self._expiries.schedule(session.client_id, expires_at)
 
     def end_session(self, session: Session) -> None:
-        """Forget a session: its subscriptions, messages and place in the registry."""
+        """Forget a session: its subscriptions, messages and place in the registry; a delayed will is published."""
+        self.registry.remove(session)
+        self._end_shared(session)
         self.router.unsubscribe_all(session)
         session.discard_messages()
-        self.registry.remove(session)
+        self.wills.execute(session)
+
+    def _end_shared(self, session: Session) -> None:
+        """Leave the shared subscriptions, and let other members have what this session was chosen for."""
+        shared = [name for name in session.subscriptions if is_shared(name)]
+        if not shared:
+            return
+        for topic_filter in shared:
+            self.router.unsubscribe(session, topic_filter)
+        session.pass_on_shared(self._pass_on)
 
     def close_session(self, session: Session, reason: ReasonCode) -> None:
         """End a session's connection and the session with it."""
@@ -340,15 +391,11 @@ class Engine:
 
     def expire_sessions(self) -> None:
         """End the stored sessions whose time is over."""
-        now = time()
-        expiries = self._expiries
-        while expiries and expiries[0][0] <= now:
-            _, client_id = heappop(expiries)
-            self._expiring.discard(client_id)
+        for client_id in self._expiries.due(time()):
             session = self.registry.get(client_id)
             if session is None:
                 continue
-            if session.expired:
+            if session.expired:  # [MQTT5-4.1.0-2]
                 self.end_session(session)
                 self.counters.sessions_terminated += 1
             else:
@@ -376,17 +423,19 @@ class Engine:
         """Remove a session's subscriptions that are no longer allowed, and what waits because of them."""
         removed = False
         for topic_filter, subscription in list(session.subscriptions.items()):
-            if not self.access.authorize(session.identity, SUBSCRIBE, topic_filter, subscription.qos, False):
+            inner = split_share(topic_filter)[1]
+            if not self.access.authorize(session.identity, SUBSCRIBE, inner, subscription.qos, False):
                 self.unsubscribe(session, topic_filter)
                 removed = True
                 _logger.info("client %r: subscription to %r is no longer allowed", session.client_id, topic_filter)
         if session.queue and (removed or self.access.checks_delivery(session.identity)):
-            session.keep_queued(lambda message, qos: self._still_wanted(session, message.topic, qos))
-
-    def _still_wanted(self, session: Session, topic: str, qos: int) -> bool:
-        return any(matches(topic_filter, topic) for topic_filter in session.subscriptions) and (
-            self.router.may_receive(session, topic, qos)
-        )
+            filters = [split_share(topic_filter)[1] for topic_filter in session.subscriptions]
+            session.keep_queued(
+                lambda delivery, message: (
+                    any(matches(topic_filter, message.topic) for topic_filter in filters)
+                    and self.router.may_receive(session, message.topic, delivery.qos)
+                )
+            )
 
     def may_publish(self, identity: Identity, topic: str, qos: int, retain: bool) -> bool:
         """Tell whether a client may publish; `$` topics are the server's [MQTT-4.7.2-1]."""
@@ -403,3 +452,8 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _weigh(message: Message) -> int:
+    """Count what a retained message holds in memory, in bytes."""
+    return len(message.topic_bytes) + len(message.payload) + len(message.properties)

@@ -1,7 +1,12 @@
 """An application message on its way from one publisher to many subscribers."""
 
-from .protocol.encode import encode_publish_head
-from .protocol.packets import Properties
+from math import ceil
+
+from .protocol.encode import encode_publish_head, encode_publish_head5, encode_varint
+
+_EXPIRY = b"\x02"
+_ROUNDING = 0.001
+"""Seconds; so that what was received a moment ago still has all of its interval."""
 
 
 class Message:
@@ -9,7 +14,9 @@ class Message:
 
     __slots__ = (
         "_head",
+        "_head5",
         "_head_first_byte",
+        "expires_at",
         "payload",
         "properties",
         "qos",
@@ -25,10 +32,10 @@ class Message:
         payload: bytes,
         qos: int = 0,
         retain: bool = False,
-        *,
         sender: str = "",
         topic_bytes: bytes | None = None,
-        properties: Properties | None = None,
+        properties: bytes = b"",
+        expires_at: float | None = None,
     ) -> None:
         self.topic = topic
         self.topic_bytes = topic.encode() if topic_bytes is None else topic_bytes
@@ -38,12 +45,52 @@ class Message:
         self.sender = sender
         """Client id of the publisher; empty for the server itself."""
         self.properties = properties
+        """The properties that go on to MQTT 5 subscribers, encoded as they came [MQTT-3.3.2-17]."""
+        self.expires_at = expires_at
+        """Seconds since the epoch, None for never."""
         self._head = b""
         self._head_first_byte = 0
+        self._head5: tuple[int, bytes, tuple[bytes, bytes]] | None = None
+        """First byte and `extra` of the last encoding, and that."""
 
     def head(self, first_byte: int) -> bytes:
-        """Return the encoded PUBLISH up to its topic; encoded once for all receivers that get the same."""
+        """Return the PUBLISH of 3.1 and 3.1.1 up to its topic; encoded once for all receivers that get the same."""
         if self._head_first_byte != first_byte:
-            self._head = encode_publish_head(first_byte, self.topic_bytes, len(self.payload))
+            topic = self.topic_bytes
+            remaining = 2 + len(topic) + len(self.payload) + (2 if first_byte & 0x06 else 0)
+            if remaining < 0x80:  # most are, and two calls cost more than this
+                self._head = bytes((first_byte, remaining, 0, len(topic))) + topic
+            else:
+                self._head = encode_publish_head(first_byte, topic, len(self.payload))
             self._head_first_byte = first_byte
         return self._head
+
+    def head5(self, first_byte: int, extra: bytes) -> tuple[bytes, bytes]:
+        """Return an MQTT 5 PUBLISH up to its topic, and its property block; a packet identifier goes in between.
+
+        `extra` are encoded properties that stand before the publisher's.
+        """
+        known = self._head5
+        if known is None or known[0] != first_byte or known[1] != extra:
+            known = self._head5 = (first_byte, extra, self._encode5(first_byte, self.topic_bytes, extra))
+        return known[2]
+
+    def aliased_head5(self, first_byte: int, extra: bytes) -> tuple[bytes, bytes]:
+        """Return the same with an empty topic: `extra` has an alias that the receiver knows."""
+        return self._encode5(first_byte, b"", extra)
+
+    def _encode5(self, first_byte: int, topic: bytes, extra: bytes) -> tuple[bytes, bytes]:
+        properties = extra + self.properties
+        block = encode_varint(len(properties)) + properties
+        identifier = 2 if first_byte & 0x06 else 0
+        return encode_publish_head5(first_byte, topic, identifier + len(block) + len(self.payload)), block
+
+    def expired(self, now: float) -> bool:
+        """Tell whether the message may not be delivered any more."""
+        return self.expires_at is not None and self.expires_at <= now
+
+    def expiry_property(self, now: float) -> bytes:
+        """Encode what is left of the message's life; empty where it has no end [MQTT-3.3.2-6]."""
+        if self.expires_at is None:
+            return b""
+        return _EXPIRY + max(0, ceil(self.expires_at - now - _ROUNDING)).to_bytes(4, "big")

@@ -120,6 +120,34 @@ def _sessions(engine: Engine) -> dict[str, int]:
     }
 
 
+def collect_limits(engine: Engine, live: list[Traffic]) -> dict[str, int]:
+    """Add up how often each limit was met since start; what a limit refuses or drops is counted here alone."""
+    total = Traffic()
+    total.add(engine.ended)
+    total.add(engine.absent)
+    for traffic in live:
+        total.add(traffic)
+    counters = engine.counters
+    return {
+        "connections_turned_away": counters.connections_refused,
+        "connects_refused": counters.connects_refused,
+        "clients_paused_for_rate": counters.paused_for_rate,
+        "clients_disconnected_for_rate": counters.disconnected_for_rate,
+        "publishers_held": engine.pace.episodes,
+        "consumers_found_slow": engine.pace.given_up,
+        "qos0_dropped_for_backlog": total.dropped_qos0,
+        "queued_dropped": total.dropped_queue_full,
+        "expired_dropped": total.dropped_expired,
+        "too_large_dropped": total.dropped_too_large,
+        "retained_refused": counters.retained_refused,
+        "retained_expired": counters.retained_expired,
+        "subscriptions_refused": counters.subscribe_denied,
+        "wills_denied": engine.wills.denied,
+        "events_dropped": engine.events.dropped,
+        "undecided_dropped": counters.undecided_dropped,
+    }
+
+
 class Gauges:
     """Read the engine's present sizes under EMQX's stats names, each with its highest value so far."""
 
@@ -142,7 +170,7 @@ class Gauges:
             "suboptions.count": subscriptions,
             "subscribers.count": subscriptions,
             "subscriptions.count": subscriptions,
-            "subscriptions.shared.count": 0,
+            "subscriptions.shared.count": engine.router.shared_subscription_count,
             "retained.count": len(engine.retained),
             "delayed.count": 0,
         }

@@ -4,6 +4,7 @@ A session outlives its connection. All changes to its queue and its in-flight me
 that carries it at the moment is reached through `Link`.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,16 +17,20 @@ from .access import Identity
 from .message import Message
 from .protocol.packets import Will
 from .protocol.reason_codes import ReasonCode
+from .routing.shared import SharedGroup
 from .settings import MqttSettings
 from .traffic import Traffic
 
-_PUBREC, _PUBREL = 5, 6
+_PUBACK, _PUBREC, _PUBCOMP = 4, 5, 7
+_NO_BOUND = 1 << 62
 
 
 class Link(Protocol):
     """The connection that a session is carried by."""
 
     traffic: Traffic
+    behind: bool
+    """Whether publishers are held until this link has caught up."""
 
     @property
     def congested(self) -> bool:
@@ -36,12 +41,22 @@ class Link(Protocol):
         """Send `count` encoded QoS 0 packets, or drop and count them."""
         ...
 
-    def send_publish(self, message: Message, qos: int, retain: bool, packet_id: int, dup: bool) -> None:
-        """Send one message."""
+    def send_publish(
+        self, message: Message, qos: int, retain: bool, packet_id: int, dup: bool = False, identifiers: bytes = b""
+    ) -> bool:
+        """Send one message; False if it is larger than the client takes."""
         ...
 
-    def send_pubrel(self, packet_id: int) -> None:
-        """Release a QoS 2 message."""
+    def send_pubrel(self, packet_id: int, known: bool = True) -> None:
+        """Release a QoS 2 message, or tell MQTT 5 clients that there is none of this identifier."""
+        ...
+
+    def fall_behind(self) -> None:
+        """Have publishers held for a while, because the session's queue fills."""
+        ...
+
+    def catch_up(self) -> None:
+        """Let publishers go on if the socket has caught up too."""
         ...
 
     def close(self, reason: ReasonCode) -> None:
@@ -60,26 +75,37 @@ class Subscription:
     identifier: int | None = None
 
 
+Group = SharedGroup["Session", Subscription]
+
+
 class Delivery:
     """One message owed to a session at a QoS."""
 
-    __slots__ = ("message", "qos", "retain")
+    __slots__ = ("group", "identifiers", "message", "qos", "retain")
 
-    def __init__(self, message: Message | None, qos: int, retain: bool) -> None:
+    def __init__(
+        self, message: Message | None, qos: int, retain: bool, identifiers: bytes = b"", group: Group | None = None
+    ) -> None:
         self.message = message
         """None once a QoS 2 message has been received and only its PUBREL is owed."""
         self.qos = qos
         self.retain = retain
+        self.identifiers = identifiers
+        """Encoded subscription identifiers."""
+        self.group = group
+        """The shared subscription that chose this session."""
 
 
 class Replay:
-    """Retained messages on their way to a new subscriber, at the subscription's QoS."""
+    """Retained messages on their way to a new subscriber, at the subscription's QoS; None is a place to pause."""
 
-    __slots__ = ("messages", "qos")
+    __slots__ = ("identifiers", "messages", "no_local", "qos")
 
-    def __init__(self, messages: Iterator[Message], qos: int) -> None:
+    def __init__(self, messages: Iterator[Message | None], qos: int, identifiers: bytes, no_local: bool) -> None:
         self.messages = messages
         self.qos = qos
+        self.identifiers = identifiers
+        self.no_local = no_local
 
 
 class Session:
@@ -96,6 +122,9 @@ class Session:
         self.expiry_interval = 0.0
         """Seconds that the session outlives its connection; infinity for ever."""
         self.will: Will | None = None
+        self.delayed_will: Will | None = None
+        """The will of a connection that was lost, until its delay is over or the session ends."""
+        self.will_timer: asyncio.TimerHandle | None = None
         self.created_at = time()
         self.connected_at = self.created_at
         self.disconnected_at: float | None = None
@@ -106,6 +135,8 @@ class Session:
         self.in_flight: dict[int, Delivery] = {}
         """Sent and not yet acknowledged, by packet identifier, in the order of sending."""
         self.queue: deque[Delivery] = deque()
+        self.queued_bytes = 0
+        """Payload bytes in the queue."""
         self.replays: dict[str, Replay] = {}
         """Retained messages that are being sent, by topic filter."""
         self.replay_scheduled = False
@@ -114,13 +145,22 @@ class Session:
         self.awaiting_rel: set[bytes] = set()
         """Packet identifiers of QoS 2 messages received and not yet released."""
         self.max_inflight = settings.max_inflight
+        """Unacknowledged messages towards the client: the lower of the setting and its Receive Maximum."""
         self.max_queue = settings.max_mqueue_len
+        self.max_queued_bytes = settings.max_mqueue_bytes
         self.max_awaiting_rel = settings.max_awaiting_rel
+        self.limited = False
+        """Whether the client bounds packet sizes or takes topic aliases, so that it cannot be relayed to in runs."""
         self.traffic = Traffic()
         """Counts of the connection; of the last one, and what has been dropped since, while there is none."""
         self._absent = absent
         self.view: AmqttSession | None = None
         """amqtt's session object for foreign plugins, made only while one is loaded that wants it."""
+        self._drop_oldest = settings.mqueue_drop == "oldest"
+        self._pace_length = settings.max_mqueue_len // 2 or _NO_BOUND
+        self._pace_bytes = settings.max_mqueue_bytes // 2 or _NO_BOUND
+        self._unsent: deque[int] = deque()
+        """Packet identifiers in flight that the present connection has not been sent yet."""
         self._last_packet_id = 0
 
     @property
@@ -130,7 +170,7 @@ class Session:
 
     @property
     def username(self) -> str | None:
-        """The user name that the client presented."""
+        """The user name that the client presented or proved."""
         return self.identity.username
 
     @property
@@ -159,6 +199,11 @@ class Session:
         return len(self.awaiting_rel)
 
     @property
+    def queue_filling(self) -> bool:
+        """Tell whether the queue is more than half full."""
+        return len(self.queue) > self._pace_length or self.queued_bytes > self._pace_bytes
+
+    @property
     def expires_at(self) -> float | None:
         """Seconds since the epoch at which the session ends, None while connected or for ever."""
         if self.disconnected_at is None or self.expiry_interval == float("inf"):
@@ -171,86 +216,173 @@ class Session:
         expires_at = self.expires_at
         return expires_at is not None and expires_at <= time()
 
-    def deliver(self, message: Message, qos: int, retain: bool = False) -> None:
+    # -- towards the client
+
+    def deliver(
+        self, message: Message, qos: int, retain: bool = False, identifiers: bytes = b"", group: Group | None = None
+    ) -> None:
         """Send a message, or queue it until the client is there and its window open."""
         link = self.link
         if link is None:
-            if qos:  # QoS 0 messages are not kept for the absent, [MQTT-3.1.2-5] leaves the choice
-                self._enqueue(Delivery(message, qos, retain))
+            if qos:  # [MQTT-3.1.2-5]: QoS 0 messages are not kept for the absent, which 4.1 leaves open
+                self._enqueue(Delivery(message, qos, retain, identifiers, group))
         elif qos == 0:
-            link.send_publish(message, 0, retain, 0, False)
+            if not link.send_publish(message, 0, retain, 0, False, identifiers):
+                link.traffic.dropped_too_large += 1
+        # [MQTT-4.6.0-5], [MQTT-4.6.0-6], [MQTT5-4.6.0-6], [MQTT5-4.9.0-2], [MQTT-3.3.4-10], [MQTT-4.9.0-3]
         elif self.queue or len(self.in_flight) >= self.max_inflight or link.congested:
-            self._enqueue(Delivery(message, qos, retain))
+            self._enqueue(Delivery(message, qos, retain, identifiers, group))
         else:
-            self._send(link, Delivery(message, qos, retain))
+            packet_id = self._last_packet_id + 1
+            if packet_id > 65_535 or packet_id in self.in_flight:
+                packet_id = self._next_packet_id()
+            else:
+                self._last_packet_id = packet_id
+            if link.send_publish(message, qos, retain, packet_id, False, identifiers):
+                self.in_flight[packet_id] = Delivery(message, qos, retain, identifiers, group)
+            else:  # [MQTT5-3.1.2-25]: as if it had been delivered
+                link.traffic.dropped_too_large += 1
 
-    def acknowledge(self, packet_type: int, packet_id: int) -> None:
+    def acknowledge(self, packet_type: int, packet_id: int, reason: int = 0) -> None:
         """Take a PUBACK, PUBREC or PUBCOMP of the client."""
         link = self.link
-        delivery = self.in_flight.get(packet_id)
         if link is None:
             return
-        if packet_type == _PUBREC:
+        delivery = self.in_flight.get(packet_id)
+        if delivery is not None and packet_type == _PUBACK and delivery.qos == 1:
+            self._complete(link, packet_id)
+            return
+        if packet_type == _PUBREC and reason < 0x80:
+            known = delivery is not None and delivery.qos == 2
             if delivery is None:
                 link.traffic.missed[_PUBREC] += 1
             elif delivery.qos == 2:
-                delivery.message = None
-            link.send_pubrel(packet_id)  # also for an unknown id: the client can complete its handshake
+                delivery.message = None  # [MQTT-4.3.3-1], [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
+            # [MQTT-4.3.3-1], [MQTT5-4.3.3-4]: also for an unknown id: the client can complete its handshake
+            link.send_pubrel(packet_id, known)
             return
-        if delivery is None or delivery.qos != (1 if packet_type == 4 else 2):
+        # A PUBREC with an error ends the handshake without PUBREL [MQTT-4.3.3-4]; so does a PUBACK [MQTT-4.4.0-2].
+        # A PUBCOMP counts only for what has been received and released [MQTT-4.3.3-3].
+        early = packet_type == _PUBCOMP and delivery is not None and delivery.message is not None
+        if delivery is None or early or delivery.qos != (1 if packet_type == _PUBACK else 2):
             link.traffic.missed[packet_type] += 1
             return
-        del self.in_flight[packet_id]
+        self._complete(link, packet_id)
+
+    def _complete(self, link: Link, packet_id: int) -> None:
+        """End a handshake and send what waited for room."""
+        del self.in_flight[packet_id]  # [MQTT-4.3.2-1], [MQTT5-4.4.0-2], [MQTT5-4.8.2-6]
         link.traffic.acked += 1
+        if self._unsent:
+            self._continue_resending(link)
         if self.queue:
             self.drain()
 
     def resend(self) -> None:
         """Send again what was in flight when the last connection ended, in the original order."""
         link = self.link
-        if link is None:
-            return
-        for packet_id, delivery in self.in_flight.items():  # [MQTT-4.4.0-1], [MQTT-4.6.0-1]
-            if delivery.message is None:
+        if link is not None:
+            self._unsent = deque(self.in_flight)
+            self._continue_resending(link)
+
+    def _continue_resending(self, link: Link) -> None:
+        unsent = self._unsent
+        # What is sent again counts towards the Receive Maximum of the new connection too [MQTT-4.9.0-2].
+        while unsent and len(self.in_flight) - len(unsent) < self.max_inflight:
+            packet_id = unsent.popleft()  # [MQTT-4.4.0-1], [MQTT-4.3.3-7]
+            delivery = self.in_flight.get(packet_id)
+            if delivery is None:
+                continue
+            message = delivery.message
+            if message is None:
                 link.send_pubrel(packet_id)
-            else:
-                link.send_publish(delivery.message, delivery.qos, delivery.retain, packet_id, True)  # [MQTT-3.3.1-1]
+            elif not link.send_publish(  # [MQTT-3.3.1-1]
+                message, delivery.qos, delivery.retain, packet_id, True, delivery.identifiers
+            ):
+                link.traffic.dropped_too_large += 1
+                del self.in_flight[packet_id]
 
     def drain(self) -> None:
         """Send queued messages while the window is open."""
         link = self.link
         queue = self.queue
-        while queue and link is not None and len(self.in_flight) < self.max_inflight and not link.congested:
-            self._send(link, queue.popleft())
-
-    def keep_queued(self, wanted: Callable[[Message, int], bool]) -> None:
-        """Drop the queued messages that are not wanted any more."""
-        kept = [entry for entry in self.queue if entry.message is not None and wanted(entry.message, entry.qos)]
-        self.queue = deque(kept)
-
-    def discard_messages(self) -> None:
-        """Drop all that is queued and in flight."""
-        self.queue.clear()
-        self.replays.clear()
-        self.in_flight.clear()
-        self.awaiting_rel.clear()
+        if link is None or not queue:
+            return
+        now = time()
+        while queue and len(self.in_flight) < self.max_inflight and not link.congested:
+            delivery = queue.popleft()  # [MQTT-4.6.0-6], [MQTT5-4.6.0-5]
+            message = delivery.message
+            if message is None:
+                continue
+            self.queued_bytes -= len(message.payload)
+            if message.expired(now):  # [MQTT-3.3.2-5]
+                link.traffic.dropped_expired += 1
+            else:
+                self._send(link, delivery)
+        if link.behind and not self.queue_filling:
+            link.catch_up()
 
     def _send(self, link: Link, delivery: Delivery) -> None:
         message = delivery.message
         if message is None:
             return
         packet_id = self._next_packet_id()
-        self.in_flight[packet_id] = delivery
-        link.send_publish(message, delivery.qos, delivery.retain, packet_id, False)
+        # [MQTT5-4.3.2-2], [MQTT5-4.3.3-2]
+        if link.send_publish(message, delivery.qos, delivery.retain, packet_id, False, delivery.identifiers):
+            self.in_flight[packet_id] = delivery  # [MQTT-4.3.2-1], [MQTT-4.3.3-1], [MQTT5-4.3.2-3], [MQTT5-4.3.3-3]
+        else:  # [MQTT-3.1.2-25]: as if it had been delivered
+            link.traffic.dropped_too_large += 1
+
+    # -- the queue
 
     def _enqueue(self, delivery: Delivery) -> None:
         queue = self.queue
-        if self.max_queue and len(queue) >= self.max_queue:
-            queue.popleft()
+        message = delivery.message
+        size = 0 if message is None else len(message.payload)
+        while queue and (0 < self.max_queue <= len(queue) or 0 < self.max_queued_bytes < self.queued_bytes + size):
             self.traffic.dropped_queue_full += 1
             if self.link is None:
                 self._absent.dropped_queue_full += 1
+            if not self._drop_oldest:
+                return
+            dropped = queue.popleft().message
+            self.queued_bytes -= 0 if dropped is None else len(dropped.payload)
         queue.append(delivery)
+        self.queued_bytes += size
+        # Another member of a shared subscription is chosen before this one's queue is full: no need to hold anybody.
+        alone = delivery.group is None or len(delivery.group.members) == 1
+        if alone and self.link is not None and self.queue_filling:
+            self.link.fall_behind()
+
+    def keep_queued(self, wanted: Callable[[Delivery, Message], bool]) -> None:
+        """Drop the queued messages that are not wanted any more."""
+        kept = [entry for entry in self.queue if entry.message is not None and wanted(entry, entry.message)]
+        self._replace_queue(kept)
+
+    def pass_on_shared(self, take: Callable[[Delivery], bool]) -> None:
+        """Offer others what a shared subscription chose this session for and it has not received, oldest first.
+
+        What is taken is gone from here. A QoS 2 message that was sent once stays: nobody else may get it
+        [MQTT-4.8.2-4], [MQTT-4.8.2-5].
+        """
+        for packet_id, delivery in list(self.in_flight.items()):
+            if delivery.group is not None and delivery.qos == 1 and take(delivery):
+                del self.in_flight[packet_id]
+        if any(delivery.group is not None for delivery in self.queue):
+            self._replace_queue([entry for entry in self.queue if entry.group is None or not take(entry)])
+
+    def _replace_queue(self, deliveries: list[Delivery]) -> None:
+        self.queue = deque(deliveries)
+        self.queued_bytes = sum(len(entry.message.payload) for entry in deliveries if entry.message is not None)
+
+    def discard_messages(self) -> None:
+        """Drop all that is queued and in flight."""
+        self.queue.clear()
+        self.queued_bytes = 0
+        self.replays.clear()
+        self.in_flight.clear()
+        self._unsent.clear()
+        self.awaiting_rel.clear()
 
     def _next_packet_id(self) -> int:
         """Find a free packet identifier; the in-flight window is smaller than their number, so there is one."""
@@ -258,6 +390,6 @@ class Session:
         packet_id = self._last_packet_id
         while True:
             packet_id = packet_id + 1 if packet_id < 65_535 else 1
-            if packet_id not in in_flight:  # [MQTT-2.3.1-4]
+            if packet_id not in in_flight:  # [MQTT-2.3.1-4], [MQTT-2.2.1-4], [MQTT5-4.3.2-1], [MQTT5-4.3.3-1]
                 self._last_packet_id = packet_id
                 return packet_id

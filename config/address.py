@@ -1,4 +1,6 @@
-"""HOST:PORT, as listeners and flags spell it."""
+"""HOST:PORT and unix:/PATH, as listeners and flags spell them."""
+
+UNIX_PREFIX = "unix:"
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -16,6 +18,21 @@ def split_address(text: str) -> tuple[str, int]:
     return bare, int(port)
 
 
+def check_bind(text: str) -> None:
+    """Refuse what a listener cannot bind: it must be HOST:PORT, :PORT for every address, or unix:/PATH.
+
+    Raises ValueError with a sentence fragment that says what is expected.
+    """
+    if text.startswith(UNIX_PREFIX):
+        path = text.removeprefix(UNIX_PREFIX)
+        if not path.startswith("/") or path.endswith("/") or not path.isprintable():
+            raise ValueError(f"must be unix: and the absolute path of a socket, not '{text}'")
+    else:
+        split_address(f"*{text}" if text.startswith(":") else text)
+
+
 def format_address(host: str, port: int) -> str:
-    """Format host and port as HOST:PORT, an IPv6 host in brackets."""
+    """Format host and port as HOST:PORT, an IPv6 host in brackets; a Unix socket's path has no port."""
+    if host.startswith(UNIX_PREFIX):
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

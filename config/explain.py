@@ -36,7 +36,9 @@ def explain(model: type[BaseModel], error: ValidationError, sources: Iterable[So
     # A misspelt name is the cause of whatever is missing besides.
     first = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
     location: Location = first["loc"]
-    said_by = next((source.name for source in sources if source.holds(location)), None)
+    # What is missing no source holds, but one of them has the mapping that it is missing from.
+    held = location[:-1] if first["type"] == "missing" else location
+    said_by = next((source.name for source in sources if source.holds(held)), None)
     where = f" {said_by}" if said_by else ""
     name = ".".join(str(step) for step in location)
     if first["type"] == "extra_forbidden":

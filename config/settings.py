@@ -12,7 +12,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from .errors import ConfigError
 from .explain import Source, check_environment, explain
-from .sections import ApiSection, ListenerSection, LogSection, MqttSection
+from .sections import ApiSection, ListenerSection, LogSection, MqttSection, inherit
 from .yaml_file import read_yaml
 
 CREDENTIAL_PLUGIN = "wardenmq.plugins.credentials.CredentialAuthPlugin"
@@ -52,6 +52,11 @@ class Settings(BaseSettings):
     mqtt: MqttSection = MqttSection()
     api: ApiSection = ApiSection()
     log: LogSection = LogSection()
+
+    @field_validator("listeners", mode="before")
+    @classmethod
+    def _inherit(cls, listeners: object) -> object:
+        return inherit(cast("Mapping[str, object]", listeners)) if isinstance(listeners, Mapping) else listeners
 
     @field_validator("listeners")
     @classmethod

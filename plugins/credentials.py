@@ -8,16 +8,22 @@ from amqtt.contexts import BaseContext
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
-from ..broker.access import Accept, ConnectRequest, Refuse
+from ..broker.access import Accept, AuthExchange, Challenge, ConnectRequest, Refuse
 from ..broker.protocol.reason_codes import ReasonCode
 from ..store.authentication import Outcome, Verdict
+from ..store.scram import METHOD
+from ..store.scram_login import ScramExchange
 from .directory_context import directory_of
 
 _REASONS = {
     Outcome.WRONG: ReasonCode.BAD_USER_NAME_OR_PASSWORD,
     Outcome.NOT_ALLOWED: ReasonCode.NOT_AUTHORIZED,
+    Outcome.MALFORMED: ReasonCode.NOT_AUTHORIZED,
     Outcome.OVERLOADED: ReasonCode.SERVER_UNAVAILABLE,
 }
+_OTHER_NAME = Refuse(
+    ReasonCode.BAD_USER_NAME_OR_PASSWORD, "the user name is not the one that the client's certificate proved"
+)
 
 
 class CredentialAuthPlugin(BaseAuthPlugin):
@@ -29,18 +35,48 @@ class CredentialAuthPlugin(BaseAuthPlugin):
 
         allow_anonymous: bool = False
         """Admit clients that present no user name and whose client id is no login."""
+        certificate_login: bool = True
+        """Admit the login that a client certificate names without its password; False asks for both."""
 
     def __init__(self, context: BaseContext) -> None:
         super().__init__(context)
         self._directory = directory_of(context, self)
         self._allow_anonymous = bool(self._get_config_option("allow_anonymous", False))
+        self._certificate_login = bool(self._get_config_option("certificate_login", True))
 
     def authenticate_connect(self, request: ConnectRequest) -> Accept | Refuse | Awaitable[Accept | Refuse]:
-        """Decide on a CONNECT, at once where no password has to be hashed."""
+        """Decide on a CONNECT, at once where no password has to be hashed.
+
+        The name that a certificate proved, which only a listener that was told so gives, is the only one to be used.
+        """
+        certified, username = request.certificate_name, request.username
+        if certified is not None:
+            if username not in (None, certified):
+                return _OTHER_NAME
+            return self._authenticate_certified(certified, request.password)
         verdict = self._directory.authenticate(
-            request.client_id, request.username, request.password, allow_anonymous=self._allow_anonymous
+            request.client_id, username, request.password, allow_anonymous=self._allow_anonymous
         )
         return _translate(verdict) if isinstance(verdict, Verdict) else _translate_later(verdict)
+
+    def _authenticate_certified(
+        self, certified: str, password: bytes | None
+    ) -> Accept | Refuse | Awaitable[Accept | Refuse]:
+        if self._certificate_login:
+            return _translate(self._directory.authenticate_certified(certified))
+        # Without the client id, whose login would count where the name is none.
+        verdict = self._directory.authenticate("", certified, password)
+        if isinstance(verdict, Verdict):
+            return _translate(verdict, certified)
+        return _translate_later(verdict, certified)
+
+    def exchange(self, request: ConnectRequest, method: str) -> AuthExchange | None:
+        """Begin a SCRAM-SHA-256 login, whose user name must be the one that the client otherwise presented."""
+        if method != METHOD:
+            return None
+        presented = [name for name in (request.username, request.certificate_name) if name is not None]
+        exchange = self._directory.begin_scram(presented)
+        return None if exchange is None else _ScramAnswers(exchange)
 
     async def authenticate(self, *, session: Session) -> bool | None:
         """Decide for a plain amqtt broker, which knows neither reason codes nor superusers."""
@@ -60,11 +96,29 @@ class CredentialAuthPlugin(BaseAuthPlugin):
         return True
 
 
-def _translate(verdict: Verdict) -> Accept | Refuse:
+class _ScramAnswers:
+    """Put an exchange's answers into the engine's words."""
+
+    def __init__(self, exchange: ScramExchange) -> None:
+        self._exchange = exchange
+
+    def respond(self, data: bytes | None) -> Challenge | Accept | Refuse:
+        answer = self._exchange.respond(data)
+        return _translate(answer) if isinstance(answer, Verdict) else Challenge(answer)
+
+
+def _translate(verdict: Verdict, username: str | None = None) -> Accept | Refuse:
     if verdict.outcome is not Outcome.ACCEPTED:
         return Refuse(_REASONS[verdict.outcome], verdict.log)
-    return Accept(verdict.principal, verdict.superuser, verdict.confined, verdict.valid_until)
+    return Accept(
+        verdict.principal,
+        verdict.superuser,
+        verdict.confined,
+        verdict.valid_until,
+        auth_data=verdict.answer,
+        username=verdict.username or username,
+    )
 
 
-async def _translate_later(verdict: Awaitable[Verdict]) -> Accept | Refuse:
-    return _translate(await verdict)
+async def _translate_later(verdict: Awaitable[Verdict], username: str | None = None) -> Accept | Refuse:
+    return _translate(await verdict, username)

@@ -1,7 +1,7 @@
 """Who is this client? One routine for all listeners, without a word about MQTT packets."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from .errors import Overloaded
@@ -18,6 +18,8 @@ class Outcome(Enum):
     """Unknown name or wrong secret; which of the two is not told."""
     NOT_ALLOWED = auto()
     """Anonymous where that is not allowed, or known with the right secret but disabled or expired."""
+    MALFORMED = auto()
+    """The client broke the rules of its authentication method."""
     OVERLOADED = auto()
     """Too many checks are waiting."""
 
@@ -35,6 +37,10 @@ class Verdict:
     confined: bool = False
     valid_until: float | None = None
     """Seconds since the epoch."""
+    username: str | None = None
+    """The user name that was proved, where it may differ from the one presented."""
+    answer: bytes | None = field(default=None, repr=False)
+    """The server's last message of the authentication method, for an accepted client."""
 
 
 _ANONYMOUS = Verdict(Outcome.ACCEPTED)
@@ -49,10 +55,18 @@ _OVERLOADED = Verdict(Outcome.OVERLOADED, "too many password checks are waiting"
 class Authentication:
     """Decide on connecting clients by the logins in memory."""
 
-    def __init__(self, logins: Logins, passwords: Passwords, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        logins: Logins,
+        passwords: Passwords,
+        clock: Callable[[], float],
+        proved: Callable[[StoredLogin, bytes], None] = lambda stored, password: None,
+    ) -> None:
+        """Tell `proved` of each password that got its login in."""
         self._logins = logins
         self._passwords = passwords
         self._clock = clock
+        self._proved = proved
 
     def authenticate(
         self, client_id: str, username: str | None, password: bytes | None, *, allow_anonymous: bool
@@ -78,7 +92,14 @@ class Authentication:
         right = self._passwords.check_now(stored.login.id, stored.secret, password)
         if right is None:
             return self._check(client_id, username, stored, password)
-        return self._admit(stored) if right else _WRONG
+        return self._admit(stored, password) if right else _WRONG
+
+    def authenticate_certified(self, username: str) -> Verdict:
+        """Decide on a client whose user name a certificate proved, so that it needs no password."""
+        stored = self._logins.find("username", username)
+        if stored is None:
+            return _UNKNOWN
+        return replace(admit(stored, self._clock()), username=username)
 
     def is_superuser(self, client_id: str, username: str | None) -> bool:
         """Tell whether the login that counts for this client is exempt from rules."""
@@ -112,19 +133,26 @@ class Authentication:
         current = self._find(client_id, username)
         if current is None or current.login.id != stored.login.id or current.secret != secret:
             return _CHANGED
-        return self._admit(current)
+        return self._admit(current, password)
 
-    def _admit(self, stored: StoredLogin) -> Verdict:
-        """Decide on a login whose secret was right; only its owner learns that it is disabled or expired."""
-        login = stored.login
-        if login.disabled:
-            return Verdict(Outcome.NOT_ALLOWED, "the login is disabled")
-        if login.expires_at is not None and login.expires_at <= self._clock():
-            return Verdict(Outcome.NOT_ALLOWED, "the login has expired")
-        return Verdict(
-            Outcome.ACCEPTED,
-            principal=login.id,
-            superuser=login.superuser,
-            confined=login.confined,
-            valid_until=login.expires_at,
-        )
+    def _admit(self, stored: StoredLogin, password: bytes) -> Verdict:
+        verdict = admit(stored, self._clock())
+        if verdict.outcome is Outcome.ACCEPTED:
+            self._proved(stored, password)
+        return verdict
+
+
+def admit(stored: StoredLogin, now: float) -> Verdict:
+    """Decide on a login that was proved, by whatever means; only its owner learns that it is disabled or expired."""
+    login = stored.login
+    if login.disabled:
+        return Verdict(Outcome.NOT_ALLOWED, "the login is disabled")
+    if login.expires_at is not None and login.expires_at <= now:
+        return Verdict(Outcome.NOT_ALLOWED, "the login has expired")
+    return Verdict(
+        Outcome.ACCEPTED,
+        principal=login.id,
+        superuser=login.superuser,
+        confined=login.confined,
+        valid_until=login.expires_at,
+    )

@@ -1,7 +1,7 @@
 """The truth about logins, rules and keys: loaded from SQLite at start, read from memory, written through one writer."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -11,11 +11,13 @@ from .api_keys import ApiKeys
 from .authentication import Authentication, Verdict
 from .database import Database
 from .default_access import DefaultAccess
+from .key_derivation import KeyDerivation
 from .logins import Logins
 from .operators import Operators
 from .passwords import Passwords
 from .records import RECEIVE, UNSET, ApiKey, Change, Login, Permission, Rule, SubjectType, Unset
 from .rules import Rules
+from .scram_login import DEFAULT_ITERATIONS, ScramExchange, ScramLogins, check_iterations
 from .writer import Writer
 
 
@@ -34,7 +36,9 @@ class Directory:
     those who registered with `on_change` have dealt with it.
     """
 
-    def __init__(self, database: Database, *, clock: Callable[[], float], password_wait_limit: int) -> None:
+    def __init__(
+        self, database: Database, *, clock: Callable[[], float], password_wait_limit: int, scram_iterations: int
+    ) -> None:
         self._database = database
         self._clock = clock
         self._logins = Logins()
@@ -42,9 +46,11 @@ class Directory:
         self._defaults = DefaultAccess()
         self._api_keys = ApiKeys()
         self._operators = Operators()
-        self._passwords = Passwords(wait_limit=password_wait_limit)
-        self._authentication = Authentication(self._logins, self._passwords, clock)
         self._writer = Writer(database, clock, self._committed)
+        self._scram = ScramLogins(self._logins, clock, scram_iterations)
+        self._passwords = Passwords(wait_limit=password_wait_limit, scram_iterations=scram_iterations)
+        self._derivation = KeyDerivation(self._scram, self._logins, self._passwords, self._writer)
+        self._authentication = Authentication(self._logins, self._passwords, clock, self._derivation.consider)
         self.generation = 0
         """Goes up with every write; an access computed under an older one is to be computed again."""
         self.is_new = False
@@ -52,14 +58,23 @@ class Directory:
 
     @classmethod
     async def open(
-        cls, path: Path | str, *, clock: Callable[[], float] = time.time, password_wait_limit: int = 10_000
+        cls,
+        path: Path | str,
+        *,
+        clock: Callable[[], float] = time.time,
+        password_wait_limit: int = 10_000,
+        scram_iterations: int = DEFAULT_ITERATIONS,
     ) -> "Directory":
         """Open or create the database (`:memory:` for none) and load everything.
 
-        Raises DatabaseDamaged, DatabaseTooNew or DatabaseUnavailable; an existing file is then left as it is.
+        `scram_iterations` is what each password's SCRAM keys cost, to derive and for the client; 0 offers no SCRAM.
+        Raises Invalid, DatabaseDamaged, DatabaseTooNew or DatabaseUnavailable; an existing file is then left as it is.
         """
+        check_iterations(scram_iterations)
         database = await Database.open(path)
-        directory = cls(database, clock=clock, password_wait_limit=password_wait_limit)
+        directory = cls(
+            database, clock=clock, password_wait_limit=password_wait_limit, scram_iterations=scram_iterations
+        )
         try:
             await directory._load()
         except BaseException:
@@ -68,12 +83,13 @@ class Directory:
         return directory
 
     async def _load(self) -> None:
-        for part in (self._logins, self._rules, self._defaults, self._api_keys, self._operators):
+        for part in (self._logins, self._rules, self._defaults, self._api_keys, self._operators, self._scram):
             await part.load(self._database)
         self.is_new = not await self._database.read("SELECT 1 FROM audit_log LIMIT 1")
 
     async def close(self) -> None:
         """Finish the writes under way, stop the threads and close the database."""
+        await self._derivation.close()
         await self._writer.close()
         self._passwords.close()
         await self._database.close()
@@ -92,6 +108,14 @@ class Directory:
     ) -> Verdict | Awaitable[Verdict]:
         """Decide on a client, at once where no password has to be hashed."""
         return self._authentication.authenticate(client_id, username, password, allow_anonymous=allow_anonymous)
+
+    def authenticate_certified(self, username: str) -> Verdict:
+        """Decide on a client whose user name a certificate proved; it needs no password, but a login."""
+        return self._authentication.authenticate_certified(username)
+
+    def begin_scram(self, presented: Collection[str]) -> ScramExchange | None:
+        """Begin a SCRAM-SHA-256 login; its user name must agree with all those `presented`. None where it is off."""
+        return self._scram.begin(presented)
 
     def access(self, client_id: str, username: str | None) -> ClientAccess:
         """Return what a client may do as of this generation."""
@@ -126,7 +150,7 @@ class Directory:
     ) -> Login:
         """Create a login that may connect from now on."""
         self._logins.check_new(login_type, login)
-        secret = await self._passwords.hash(password)
+        secret = await self._passwords.hash(password, self._scram.salt(login_type, login))
         return await self._writer.write(
             lambda at: self._logins.create(login_type, login, secret, superuser, at), **origin
         )
@@ -144,7 +168,8 @@ class Directory:
     ) -> Login:
         """Change what is given; `expires_at` in seconds since the epoch, None for never. Closes live sessions."""
         self._logins.existing(login_type, login)
-        secret = None if password is None else await self._passwords.hash(password)
+        salt = self._scram.salt(login_type, login)
+        secret = None if password is None else await self._passwords.hash(password, salt)
         return await self._writer.write(
             lambda at: self._logins.update(
                 login_type, login, secret=secret, superuser=superuser, disabled=disabled, expires_at=expires_at, at=at

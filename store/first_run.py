@@ -15,6 +15,7 @@ from pathlib import Path
 from .directory import Directory, Origin
 from .errors import DatabaseUnavailable
 from .records import Rule
+from .scram_login import DEFAULT_ITERATIONS
 
 DATABASE_NAME = "wardenmq.db"
 CREDENTIALS_NAME = "initial-credentials.json"
@@ -38,7 +39,7 @@ class InitialCredentials:
     mqtt_password: str = field(repr=False)
 
 
-async def first_run(data_dir: Path) -> InitialCredentials | None:
+async def first_run(data_dir: Path, *, scram_iterations: int = DEFAULT_ITERATIONS) -> InitialCredentials | None:
     """Create database, credentials file and operator token where there is no database yet, else return None.
 
     The caller owns the data directory's lock. Raises a StoreError; the data directory then holds no database.
@@ -49,7 +50,7 @@ async def first_run(data_dir: Path) -> InitialCredentials | None:
             return None
     except OSError as error:
         raise DatabaseUnavailable(f"The data directory {data_dir} cannot be written: {error.strerror}.") from error
-    directory = await Directory.open(staging / DATABASE_NAME)
+    directory = await Directory.open(staging / DATABASE_NAME, scram_iterations=scram_iterations)
     try:
         credentials = await _create(directory)
     finally:

@@ -7,8 +7,16 @@ from uuid import uuid4
 
 from .database import Database, Statement
 from .errors import AlreadyExists, Invalid, NotFound
-from .principals import delete_principal, insert_credential, insert_principal, replace_credential, update_principal
+from .principals import (
+    delete_principal,
+    insert_credential,
+    insert_principal,
+    keep_scram_keys,
+    replace_credential,
+    update_principal,
+)
 from .records import Change, Login, LoginType, Unset, to_microseconds, to_seconds
+from .scram import ScramKeys, keys_from_params
 from .stored_secrets import StoredSecret
 from .writer import Write
 
@@ -17,7 +25,7 @@ MAX_NAME_BYTES = 65_535
 
 _LOAD = """
     SELECT p.id, p.login_type, p.login, p.superuser, p.disabled_at IS NOT NULL OR p.paused_at IS NOT NULL,
-           p.expires_at, p.created_at, p.kind, p.confined, c.algo, c.secret_hash, c.salt
+           p.expires_at, p.created_at, p.kind, p.confined, c.algo, c.secret_hash, c.salt, c.params
     FROM principal p
     LEFT JOIN credential c ON c.principal_id = p.id AND c.kind = 'password' AND c.revoked_at IS NULL
     WHERE p.login_type IN ('username', 'clientid') AND p.login_scope = ''
@@ -75,7 +83,9 @@ class Logins:
                 kind=row[7],
                 confined=bool(row[8]),
             )
-            secret = None if row[9] is None else StoredSecret(row[9], bytes(row[10]), bytes(row[11]))
+            secret = None
+            if row[9] is not None:
+                secret = StoredSecret(row[9], bytes(row[10]), bytes(row[11]), keys_from_params(row[12]))
             self._by_name[login.login_type][login.login] = StoredLogin(login, secret)
 
     def find(self, login_type: LoginType, name: str) -> StoredLogin | None:
@@ -168,6 +178,20 @@ class Logins:
             result=login,
             change=Change(close_principals=frozenset({login.id} if changed else ())),
             detail={"changed": changed},
+        )
+
+    def keep_scram_keys(self, login: Login, secret: StoredSecret, keys: ScramKeys) -> Write[None]:
+        """Prepare keys that were derived from a login's password; raise NotFound where it has another by now."""
+        stored = self._by_name[login.login_type].get(login.login)
+        if stored is None or stored.login.id != login.id or stored.secret != secret:
+            raise NotFound("The login was changed while its keys were being derived.")
+        current, with_keys = stored, replace(secret, scram=keys)
+        return Write(
+            action="login.derive_keys",
+            target=f"{login.login_type}:{login.login}",
+            statements=[keep_scram_keys(login.id, with_keys)],
+            apply=lambda: self._put(StoredLogin(current.login, with_keys)),
+            result=None,
         )
 
     def delete(self, login_type: str, name: str) -> Write[None]:

@@ -15,6 +15,7 @@ from passlib.hash import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from .errors import Overloaded
+from .scram import ScramKeys, derive_keys, prepare_password
 from .stored_secrets import ARGON2ID, MAX_SECRET_BYTES, StoredSecret, encode_secret, matches_fast
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ _ROUNDS = 2
 _MEMORY_KIB = 19_456
 _VERIFYING_THREADS = 2
 _MAX_HASHES_WAITING = 1_000
+_MAX_DERIVATIONS_WAITING = 1_000
 
 
 class _Argon2(Protocol):
@@ -83,14 +85,20 @@ class _Lane:
 class Passwords:
     """Own the threads and the cache of verified logins."""
 
-    def __init__(self, *, wait_limit: int = 10_000, cache_size: int = 10_000) -> None:
-        """Let `wait_limit` checks wait for a thread and remember `cache_size` verified logins."""
+    def __init__(self, *, wait_limit: int = 10_000, cache_size: int = 10_000, scram_iterations: int = 0) -> None:
+        """Let `wait_limit` checks wait for a thread and remember `cache_size` verified logins.
+
+        With `scram_iterations` 0 no SCRAM keys are derived.
+        """
         self._argon2 = cast("_Argon2", _passlib_argon2).using(
             type="ID", rounds=_ROUNDS, memory_cost=_MEMORY_KIB, parallelism=1
         )
         self._checks = _Lane(_VERIFYING_THREADS, wait_limit, "password-check")
         # A lane of its own, so that a storm of logins does not hold up the operator who ends it.
         self._hashes = _Lane(1, _MAX_HASHES_WAITING, "password-hash")
+        # And one for what nobody waits for.
+        self._derivations = _Lane(1, _MAX_DERIVATIONS_WAITING, "scram-keys")
+        self._scram_iterations = scram_iterations
         self._dummy = _dummy_hash()
         self._process_secret = secrets.token_bytes(32)
         self._verified: OrderedDict[bytes, None] = OrderedDict()
@@ -101,11 +109,19 @@ class Passwords:
         """How many checks wait for a thread."""
         return self._checks.waiting
 
-    async def hash(self, password: str) -> StoredSecret:
-        """Hash a new password; raise Invalid or Overloaded."""
+    async def hash(self, password: str, scram_salt: bytes | None = None) -> StoredSecret:
+        """Hash a new password and, with a salt for them, derive its SCRAM keys; raise Invalid or Overloaded."""
         data = encode_secret(password)
-        text = await self._hashes.run(lambda: self._argon2.hash(data))
-        return StoredSecret(ARGON2ID, text.encode())
+
+        def work() -> StoredSecret:
+            text = self._argon2.hash(data)
+            return StoredSecret(ARGON2ID, text.encode(), scram=self._derive(data, scram_salt))
+
+        return await self._hashes.run(work)
+
+    async def derive_keys(self, password: bytes, scram_salt: bytes) -> ScramKeys | None:
+        """Derive a known password's SCRAM keys, None where it cannot be used with SCRAM; raise Overloaded."""
+        return await self._derivations.run(lambda: self._derive(password, scram_salt))
 
     def check_now(self, principal: str, stored: StoredSecret, presented: bytes) -> bool | None:
         """Answer where no thread is needed: a login verified before, or a fast kind of secret; None where it is."""
@@ -138,7 +154,13 @@ class Passwords:
         """Stop the threads after the check that each is at, and forget the verified logins."""
         self._checks.close()
         self._hashes.close()
+        self._derivations.close()
         self._verified.clear()
+
+    def _derive(self, password: bytes, scram_salt: bytes | None) -> ScramKeys | None:
+        if not self._scram_iterations or scram_salt is None or (prepared := prepare_password(password)) is None:
+            return None
+        return derive_keys(prepared, scram_salt, self._scram_iterations)
 
     def _remembered(self, key: bytes) -> bool | None:
         if key not in self._verified:

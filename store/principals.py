@@ -3,11 +3,13 @@
 from uuid import uuid4
 
 from .database import Statement
+from .scram import keys_to_params
 from .stored_secrets import StoredSecret
 
 _INSERT_CREDENTIAL = """
-    INSERT INTO credential (id, principal_id, kind, public_id, algo, secret_hash, salt, hint, issued_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO credential (id, principal_id, kind, public_id, algo, secret_hash, salt, params, hint, issued_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_KEEP_SCRAM_KEYS = "UPDATE credential SET params = ? WHERE principal_id = ? AND kind = 'password' AND secret_hash = ?"
 
 
 def insert_principal(values: dict[str, object], at: int) -> Statement:
@@ -37,11 +39,16 @@ def insert_credential(
     principal: str, kind: str, secret: StoredSecret, at: int, *, public_id: str | None = None, hint: str = ""
 ) -> Statement:
     """Insert a principal's credential; `hint` is safe to display."""
-    row = (str(uuid4()), principal, kind, public_id, secret.algo, secret.secret_hash, secret.salt, hint, at)
-    return Statement(_INSERT_CREDENTIAL, [row])
+    stored = (secret.algo, secret.secret_hash, secret.salt, keys_to_params(secret.scram))
+    return Statement(_INSERT_CREDENTIAL, [(str(uuid4()), principal, kind, public_id, *stored, hint, at)])
 
 
 def replace_credential(principal: str, kind: str, secret: StoredSecret, at: int) -> list[Statement]:
     """Replace a principal's credential; the old hash does not stay behind."""
     delete = Statement("DELETE FROM credential WHERE principal_id = ? AND kind = ?", [(principal, kind)])
     return [delete, insert_credential(principal, kind, secret, at)]
+
+
+def keep_scram_keys(principal: str, secret: StoredSecret) -> Statement:
+    """Set the SCRAM keys of a principal's password, if it still is this one."""
+    return Statement(_KEEP_SCRAM_KEYS, [(keys_to_params(secret.scram), principal, secret.secret_hash)])

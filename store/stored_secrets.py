@@ -7,6 +7,7 @@ import string
 from dataclasses import dataclass, field
 
 from .errors import Invalid
+from .scram import ScramKeys
 
 ARGON2ID = "argon2id"
 SHA256_TOKEN = "sha256-token"  # noqa: S105
@@ -26,6 +27,8 @@ class StoredSecret:
     algo: str
     secret_hash: bytes = field(repr=False)
     salt: bytes = field(default=b"", repr=False)
+    scram: ScramKeys | None = field(default=None, repr=False, compare=False)
+    """Derived from the same password, so that it takes no part in telling two secrets apart."""
 
     @property
     def slow(self) -> bool:

@@ -4,10 +4,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from wardenmq.store.directory import Directory
+from wardenmq.store.scram import MIN_ITERATIONS
 
 from .processes import ANY_PORTS, ServerProcess
 
 Launch = Callable[..., Awaitable[ServerProcess]]
+
+
+@pytest.fixture(autouse=True)
+def cheap_scram_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SCRAM keys cost as little as the standard allows, so that a login is not a fifth of a second."""
+    defaults = Directory.open.__kwdefaults__
+    assert defaults["scram_iterations"] > MIN_ITERATIONS
+    monkeypatch.setitem(defaults, "scram_iterations", MIN_ITERATIONS)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import sqlite3
+import ssl
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import aiomqtt
 import pytest
+import trustme
 
 from .conftest import Launch
 from .processes import Ended, ServerProcess
@@ -187,6 +189,42 @@ async def test_a_signal_ends_it_cleanly_with_a_client_connected(server: ServerPr
     assert "Traceback" not in ended.errors
     # The write-ahead log is folded in, so that the one file is all there is to copy.
     assert not (server.data_dir / "wardenmq.db-wal").exists()
+
+
+async def test_a_hang_up_signal_has_the_certificates_read_again(tmp_path: Path, launch: Launch) -> None:
+    authority = trustme.CA()
+    pem = tmp_path / "server.pem"
+
+    def issue(name: str) -> None:
+        """Write a certificate that looks like the one before, so that only the signal gives it away."""
+        text = authority.issue_cert(name).private_key_and_cert_chain_pem.bytes()
+        with pem.open("r+b" if pem.exists() else "wb") as file:
+            file.write(text.ljust(8_192, b"\n"))
+        os.utime(pem, (1, 1))
+
+    issue("before.example")
+    default = {"type": "tcp", "bind": "127.0.0.1:0", "ssl": True, "certfile": str(pem), "keyfile": str(pem)}
+    listeners = {"default": default, "ws": {"type": "ws", "bind": "127.0.0.1:0", "ssl": False}}
+    (tmp_path / "c.yaml").write_text(json.dumps({"listeners": listeners}))
+    server = await (await launch("--config", str(tmp_path / "c.yaml"))).wait_ready()
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+
+    async def served(name: str) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(*server.address("mqtt"), ssl=client, server_hostname=name)
+        except ssl.SSLError:
+            return False
+        writer.transport.abort()
+        return True
+
+    assert await served("before.example")
+    issue("after.example")
+    server.process.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(10):
+        while not await served("after.example"):
+            pass
+    assert not await served("before.example")
 
 
 async def test_a_data_directory_has_one_owner(server: ServerProcess, launch: Launch) -> None:

@@ -1,80 +1,67 @@
-"""One bound address and the connections that came through it."""
+"""One way in and the connections that came through it."""
 
 import asyncio
-import ssl
-from collections.abc import Callable
+from collections import Counter
 
 from ..connection import Connection
+from ..protocol.reason_codes import ReasonCode
+from .limits import ListenerLimits
 
 
 class Listener:
-    """Accept connections at one address; `max_connections` 0 for no bound of its own."""
+    """Count connections in and out, and tell those that come whether there is room."""
 
-    def __init__(self, name: str, kind: str, host: str | None, port: int, max_connections: int) -> None:
+    def __init__(self, name: str, kind: str, limits: ListenerLimits) -> None:
         self.name = name
         self.kind = kind
         self.listener_id = f"{kind}:{name}"
-        self.max_connections = max_connections
+        self.limits = limits
         self.connections: set[Connection] = set()
-        self._host = host
-        self._port = port
-        self._server: asyncio.Server | None = None
         self._empty = asyncio.Event()
         self._empty.set()
 
     @property
-    def full(self) -> bool:
-        """Tell whether there is no room for another connection."""
-        return 0 < self.max_connections <= len(self.connections)
+    def address(self) -> tuple[str, int] | None:
+        """The address that is bound, if one is."""
+        return None
 
     @property
-    def address(self) -> tuple[str, int]:
-        """The address that is bound, which tells the port where 0 was asked for."""
-        if self._server is None or not self._server.sockets:
-            return (self._host or "0.0.0.0", self._port)
-        bound = self._server.sockets[0].getsockname()
-        return (str(bound[0]), int(bound[1]))
+    def handshaking(self) -> int:
+        """Sockets that are accepted and not through their handshakes yet."""
+        return 0
+
+    @property
+    def turned_away(self) -> Counter[ReasonCode]:
+        """Connections that were refused at the door, by reason."""
+        return self.limits.turned_away
+
+    def turn_away(self, peer_host: str) -> ReasonCode | None:
+        """Give the reason for not serving another client from this address now, None where there is none."""
+        return self.limits.check(peer_host, asyncio.get_running_loop().time())
+
+    def certificate_name(self, transport: asyncio.BaseTransport) -> str | None:
+        """Give None: no user name is taken from a certificate here."""
+        return None
 
     def entered(self, connection: Connection) -> None:
         """Count a connection in."""
         self.connections.add(connection)
+        self.limits.enter()
         self._empty.clear()
 
     def left(self, connection: Connection) -> None:
         """Count a connection out."""
         self.connections.discard(connection)
-        if not self.connections:
-            self._empty.set()
-
-    async def wait_empty(self) -> None:
-        """Wait until no connection is left."""
-        await self._empty.wait()
-
-    async def open(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        factory: Callable[["Listener"], Connection],
-        ssl_context: ssl.SSLContext | None,
-        max_message_size: int,
-    ) -> None:
-        """Bind and listen; raises OSError."""
-        if self.kind in ("ws", "wss"):
-            from .websocket import serve  # its library is loaded only where a WebSocket listener exists
-
-            self._server = await serve(
-                loop,
-                lambda: factory(self),
-                self._host,
-                self._port,
-                ssl=ssl_context,
-                max_message_size=max_message_size,
-            )
-            return
-        self._server = await loop.create_server(
-            lambda: factory(self), self._host, self._port, ssl=ssl_context, reuse_address=True, backlog=1_024
-        )
+        self.limits.leave()
+        self._look_whether_empty()
 
     def stop(self) -> None:
         """Accept no more connections; those that are there stay."""
-        if self._server is not None:
-            self._server.close()
+
+    async def wait_empty(self) -> None:
+        """Wait until no connection is left, and none in a handshake."""
+        await self._empty.wait()
+
+    def _look_whether_empty(self) -> None:
+        if not self.connections and not self.handshaking:
+            self._empty.set()

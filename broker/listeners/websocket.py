@@ -15,8 +15,7 @@ is configured: it alone loads `websockets`.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from ssl import SSLContext
+from collections.abc import Callable, Collection
 from typing import cast
 
 from websockets.frames import CloseCode, Frame, Opcode
@@ -52,32 +51,13 @@ class _WithoutFrames(logging.LoggerAdapter[logging.Logger]):
 _log = _WithoutFrames(logging.getLogger(__name__), {})
 
 
-async def serve(
-    loop: asyncio.AbstractEventLoop,
-    factory: ProtocolFactory,
-    host: str | None,
-    port: int,
-    ssl: SSLContext | None = None,
-    *,
-    max_message_size: int,
-) -> asyncio.Server:
-    """Listen for MQTT over WebSocket; `factory` makes the inner protocol of each connection that opened.
-
-    `max_message_size` bounds one WebSocket message, its fragments together, in bytes. The caller owns the server.
-    Raises OSError if the address cannot be bound.
-    """
-
-    def accept() -> WebSocketProtocol:
-        return WebSocketProtocol(factory, loop, max_message_size=max_message_size)
-
-    handshake_timeout = HANDSHAKE_TIMEOUT if ssl is not None else None
-    return await loop.create_server(
-        accept, host, port, ssl=ssl, ssl_handshake_timeout=handshake_timeout, reuse_address=True, backlog=1_024
-    )
-
-
 class WebSocketProtocol(asyncio.Protocol):
-    """Drive one WebSocket connection and pass its bytes between the real transport and the inner protocol."""
+    """Drive one WebSocket connection and pass its bytes between the real transport and the inner protocol.
+
+    `factory` makes the inner protocol once the connection is open; `lost` is called at its end, opened or not.
+    `max_message_size` bounds one WebSocket message, its fragments together, in bytes. `origins` are the web pages that
+    may open it, None for any; `same_origin` lets in those of this host alone where `origins` are not given.
+    """
 
     def __init__(
         self,
@@ -87,8 +67,14 @@ class WebSocketProtocol(asyncio.Protocol):
         max_message_size: int,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
         close_timeout: float = CLOSE_TIMEOUT,
+        origins: Collection[str] | None = None,
+        same_origin: bool = False,
+        lost: Callable[[], None] | None = None,
     ) -> None:
         self._factory = factory
+        self._origins = origins
+        self._same_origin = same_origin
+        self._lost = lost
         self._loop = loop
         self._handshake_timeout = handshake_timeout
         self._close_timeout = close_timeout
@@ -149,6 +135,8 @@ class WebSocketProtocol(asyncio.Protocol):
         inner, self._inner = self._inner, None
         if inner is not None:
             inner.connection_lost(exc)
+        if self._lost is not None:
+            self._lost()
 
     # What the transport facade calls.
 
@@ -245,12 +233,32 @@ class WebSocketProtocol(asyncio.Protocol):
         if request.path.partition("?")[0] not in PATHS:
             self._refuse(404, "MQTT is at /mqtt.\n")
             return
+        if not self._origin_allowed(request):
+            self._refuse(403, "Web pages of this origin may not connect.\n")
+            return
         self._wire.send_response(self._wire.accept(request))  # refuses where no sub-protocol fits [MQTT-6.0.0-3]
         self._flush()
         if self._wire.state is State.OPEN and self._transport is not None:
             self._stop_timer()
             self._inner = self._factory()
             self._inner.connection_made(WebSocketTransport(self, self._transport))
+
+    def _origin_allowed(self, request: Request) -> bool:
+        """Tell whether the web page that asks may; whoever is no browser sends no origin.
+
+        A script needs a user's credentials in its CONNECT like anybody else, so that pages of any origin may connect
+        unless the operator says otherwise. Only where the browser itself proves who its user is, by a certificate,
+        could any page that the user looks at act in his name: there it must come from this host.
+        """
+        given = request.headers.get_all("Origin")
+        if not given:
+            return True
+        if self._origins is not None:
+            return len(given) == 1 and given[0].lower() in self._origins
+        hosts = request.headers.get_all("Host")
+        return not self._same_origin or (
+            len(given) == len(hosts) == 1 and given[0].lower() == f"https://{hosts[0].lower()}"
+        )
 
     def _refuse(self, status: int, text: str) -> None:
         self._request = bytearray()

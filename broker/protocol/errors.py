@@ -7,6 +7,8 @@ class MqttError(Exception):
     """Carry a reason code for the peer and a sentence for the log."""
 
     reason = ReasonCode.UNSPECIFIED_ERROR
+    protocol_version: int | None = None
+    """Set where a CONNECT fails whose protocol version had been read: the refusal must be written in that version."""
 
     def __init__(self, log: str, reason: ReasonCode | None = None) -> None:
         super().__init__(log)

@@ -1,18 +1,25 @@
 """The packets that are worth an object: those that open, subscribe, unsubscribe and close.
 
 PUBLISH and its acknowledgements never become objects on their way in: `reader.py` hands their parts to the sink.
-`properties` is where MQTT 5 puts what earlier versions do not have.
+`properties` is what MQTT 5 adds; it is empty in packets of earlier versions.
 """
 
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
 
+from .reason_codes import ReasonCode
+
 Properties: TypeAlias = dict[int, object]
+"""By `properties.PropertyId`, in the order of the packet; all user properties in one list of pairs."""
+
+
+def _no_properties() -> Properties:
+    return {}
 
 
 class PacketType(IntEnum):
-    """The control packet types (MQTT 3.1.1, table 2.1)."""
+    """The control packet types (MQTT 5, table 2.1)."""
 
     CONNECT = 1
     CONNACK = 2
@@ -39,7 +46,11 @@ class Will:
     payload: bytes = field(repr=False)
     qos: int = 0
     retain: bool = False
-    properties: Properties | None = None
+    delay: int = 0
+    """Seconds between the end of the connection and the will."""
+    message_expiry: int | None = None
+    properties: bytes = field(default=b"", repr=False)
+    """What goes on to subscribers, encoded as it came, without its length: see `properties.PublishProperties`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,7 @@ class Connect:
     username: str | None = None
     password: bytes | None = field(default=None, repr=False)
     will: Will | None = None
-    properties: Properties | None = None
+    properties: Properties = field(default_factory=_no_properties, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,7 @@ class Subscribe:
 
     packet_id: int
     requests: tuple[SubscribeRequest, ...]
-    properties: Properties | None = None
+    properties: Properties = field(default_factory=_no_properties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,7 @@ class Unsubscribe:
 
     packet_id: int
     topic_filters: tuple[str, ...]
-    properties: Properties | None = None
+    properties: Properties = field(default_factory=_no_properties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +105,18 @@ class Pingreq:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """A DISCONNECT; 3.1 and 3.1.1 have no reason in it."""
+    """A DISCONNECT; in 3.1 and 3.1.1 always with reason 0."""
 
-    reason: int = 0
-    properties: Properties | None = None
+    reason: ReasonCode = ReasonCode.SUCCESS
+    properties: Properties = field(default_factory=_no_properties)
 
 
-Packet: TypeAlias = Connect | Subscribe | Unsubscribe | Pingreq | Disconnect
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """An AUTH, one step of an enhanced authentication; its properties always name the method."""
+
+    reason: ReasonCode
+    properties: Properties = field(default_factory=_no_properties, repr=False)
+
+
+Packet: TypeAlias = Connect | Subscribe | Unsubscribe | Pingreq | Disconnect | Auth

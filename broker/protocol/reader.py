@@ -1,22 +1,26 @@
 """The byte stream of one client, cut into packets: the hot half of the decoder.
 
 `receive_data` walks every complete packet of a chunk over local integers and keeps the incomplete tail. PUBLISH and
-acknowledgements go to the sink in parts, without an object for each; the rest goes through `decode_packet`.
+acknowledgements go to the sink in parts, without an object for each; the rest goes through `decode_packet`. The first
+packet is a CONNECT and decides which of two loops reads the rest: that of 3.1 and 3.1.1, or that of MQTT 5. They are
+two because asking for the version at every packet would cost both.
 
 A publisher in bulk repeats itself: where the next packet begins with the same bytes as the last one (fixed header,
-remaining length, topic), topic, decision and route are the same too. Such a run of QoS 0 packets is found with one
-comparison for each packet and handed on as one slice.
+remaining length, topic, in MQTT 5 the properties), topic, decision and route are the same too. Such a run of QoS 0
+packets is found with one comparison for each packet and handed on as one slice.
 
 Invariant, held by the tests: any split of the same bytes makes the same messages, and no other exception than
 `MalformedPacket` and `ProtocolError` leaves this module.
 """
 
-from typing import Protocol
+from collections.abc import Callable
 
-from .decode import decode_packet
+from .decode import check_acknowledgement5, decode_packet
+from .decode_connect import VERSION_END, announced_version, decode_connect
 from .errors import MalformedPacket, ProtocolError
-from .packets import Connect, Packet
 from .reason_codes import ReasonCode
+from .sink import PacketSink
+from .variable_integer import decode_varint
 
 _CONNECT = 1
 _PUBLISH = 3
@@ -25,44 +29,52 @@ _CONNECT_LIMIT = 5 * 65_537 + 16
 """Bytes; five fields of the greatest length. Before it is known who sends, no more is kept."""
 
 
-class PacketSink(Protocol):
-    """Receive what the reader finds; an answer of True stops the reader until `resume` is called."""
-
-    def publish_run(self, topic: bytes, data: bytes, start: int, end: int, count: int) -> bool | None:
-        """Take `count` whole QoS 0 packets without RETAIN, all on one topic, that lie in data[start:end]."""
-        ...
-
-    def publish(self, flags: int, topic: bytes, packet_id: bytes, payload: bytes) -> bool | None:
-        """Take one PUBLISH; `flags` is the low half of its first byte, `packet_id` two bytes, or none for QoS 0."""
-        ...
-
-    def acknowledgement(self, packet_type: int, packet_id: bytes) -> bool | None:
-        """Take a PUBACK, PUBREC, PUBREL or PUBCOMP."""
-        ...
-
-    def packet(self, packet: Packet) -> bool | None:
-        """Take any other packet."""
-        ...
-
-
 class PacketReader:
-    """Cut one client's bytes into packets; `coalesce` may be switched off for sinks that want every packet."""
+    """Cut one client's bytes into packets.
 
-    __slots__ = ("_needed", "_sink", "_tail", "coalesce", "greeted", "max_packet_size", "stopped")
+    `coalesce` may be switched off for sinks that want every packet. `tap` is called with each whole packet before its
+    parts are checked and handed on (CONNECT is checked before, so that `version` holds); with it, nothing is coalesced.
+    """
 
-    def __init__(self, sink: PacketSink, max_packet_size: int, *, coalesce: bool = True) -> None:
+    __slots__ = (
+        "_needed",
+        "_position",
+        "_sink",
+        "_tail",
+        "_unwanted",
+        "coalesce",
+        "greeted",
+        "max_packet_size",
+        "stopped",
+        "tap",
+        "version",
+    )
+
+    def __init__(
+        self,
+        sink: PacketSink,
+        max_packet_size: int,
+        *,
+        coalesce: bool = True,
+        tap: Callable[[bytes], object] | None = None,
+    ) -> None:
         self._sink = sink
         self._tail = bytearray()
         self._needed = 0
+        self._unwanted = b""
+        self._position = 0
         self.max_packet_size = max_packet_size
-        self.coalesce = coalesce
+        self.coalesce = coalesce and tap is None
+        self.tap = tap
+        self.version = 4
+        """The protocol version of the CONNECT; 4 before there was one."""
         self.greeted = False
         self.stopped = False
 
     @property
     def buffered(self) -> int:
         """Bytes kept of packets that are not complete or not yet wanted."""
-        return len(self._tail)
+        return len(self._tail) + len(self._unwanted) - self._position
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the wire; raises `MalformedPacket` or `ProtocolError`, after which nothing more is read."""
@@ -74,41 +86,92 @@ class PacketReader:
                 return
             data = bytes(tail)
             tail.clear()
-        self._needed = 0
-        position = self._walk(data)
-        if position < len(data):
-            tail += data[position:] if position else data
+            self._needed = 0
+        position = 0
+        if not self.greeted:
+            position = self._greet(data)
+            if self.stopped or not self.greeted:
+                self._keep(data, position)
+                return
+        position = self._walk5(data, position) if self.version == 5 else self._walk(data, position)
+        if position != len(data):
+            self._keep(data, position)
 
     def resume(self) -> None:
         """Go on after a sink's True with what has been kept."""
         self.stopped = False
-        if self._tail:
+        data, position = self._unwanted, self._position
+        if data:
+            self._unwanted, self._position = b"", 0
+            self._keep(data, self._walk5(data, position) if self.version == 5 else self._walk(data, position))
+        if self._tail and not self.stopped:
             self._needed = 0
             self.receive_data(b"")
 
-    def _walk(self, data: bytes) -> int:
-        """Hand on every complete packet; return where the first incomplete or unwanted one begins."""
+    def _keep(self, data: bytes, position: int) -> None:
+        if position == len(data):
+            return
+        if self.stopped:
+            # Kept as it is: a sink that stops at each packet of a large chunk must not have the rest copied each time.
+            self._unwanted, self._position = data, position
+        else:
+            self._tail[:0] = data[position:] if position else data
+
+    def _greet(self, data: bytes) -> int:
+        """Hand on the CONNECT if it is complete; return where it ends, or 0."""
+        if len(data) < 2:
+            return 0
+        if data[0] >> 4 != _CONNECT:  # [MQTT-3.1.0-1]
+            raise ProtocolError("the first packet is not a CONNECT")
+        remaining, body = _remaining_length(data, 0)
+        if not body:
+            return 0
+        end = body + remaining
+        if end > min(self.max_packet_size, _CONNECT_LIMIT):
+            if len(data) < body + VERSION_END:
+                return 0
+            error = _too_large(end)
+            error.protocol_version = announced_version(data[body:])
+            raise error
+        if end > len(data):
+            self._needed = end
+            return 0
+        connect = decode_connect(data[0] & 0x0F, data[body:end])
+        self.version = connect.protocol_version
+        if self.version == 5 and body > 2 and not data[body - 1]:  # [MQTT5-1.5.5-1]
+            error = MalformedPacket("a remaining length is longer than its value needs")
+            error.protocol_version = 5
+            raise error
+        self.greeted = True
+        if self.tap is not None:
+            self.tap(data[:end])
+        if self._sink.packet(connect):
+            self.stopped = True
+        return end
+
+    def _walk(self, data: bytes, start: int) -> int:
+        """Hand on every complete packet of 3.1 or 3.1.1; return where the first incomplete or unwanted one begins."""
         sink = self._sink
         size = len(data)
         limit = self.max_packet_size
+        tap = self.tap
         coalesce = self.coalesce
-        start = 0
         while start + 1 < size:
             first = data[start]
             remaining = data[start + 1]
             body = start + 2
             if remaining > 0x7F:
-                remaining, body = self._remaining_length(data, start)
+                remaining, body = _remaining_length(data, start)
                 if not body:
                     return start
             end = body + remaining
             if end - start > limit:
-                raise MalformedPacket(f"a packet of {end - start} bytes, over the limit", ReasonCode.PACKET_TOO_LARGE)
-            if not self.greeted:
-                self._check_first(first, end - start)
+                raise _too_large(end - start)
             if end > size:
                 self._needed = end - start
                 return start
+            if tap is not None:
+                tap(data[start:end])
             kind = first >> 4
             if kind == _PUBLISH:
                 topic_end = body + 2 + ((data[body] << 8) | data[body + 1]) if remaining > 1 else end + 1
@@ -123,17 +186,21 @@ class PacketReader:
                         count += 1
                     stop = sink.publish_run(data[body + 2 : topic_end], data, start, end, count)
                 elif first & 0x06:
-                    stop = self._publish_with_id(first, data, body + 2, topic_end, end)
+                    packet_id = _publish_id(first, data, topic_end, end)
+                    stop = sink.publish(first & 0x0F, data[body + 2 : topic_end], packet_id, data[topic_end + 2 : end])
                 elif first & 0x08:  # [MQTT-3.3.1-2]
                     raise MalformedPacket("DUP set on a QoS 0 PUBLISH")
                 else:
                     stop = sink.publish(first & 0x0F, data[body + 2 : topic_end], b"", data[topic_end:end])
             elif 4 <= kind <= 7:
-                if remaining != 2 or first & 0x0F != (2 if kind == _PUBREL else 0):  # [MQTT-2.2.2-2], [MQTT-3.6.1-1]
+                # [MQTT-2.2.2-2], [MQTT-3.6.1-1]; 3.1 has a DUP flag in PUBREL
+                if remaining != 2 or (
+                    first & 0x0F != (2 if kind == _PUBREL else 0) and not (first == 0x6A and self.version == 3)
+                ):
                     raise MalformedPacket("an acknowledgement with wrong flags or length")
                 packet_id = data[body:end]
-                if packet_id == b"\0\0":
-                    raise MalformedPacket("packet identifier 0")
+                if packet_id == b"\0\0":  # [MQTT-2.3.1-1]
+                    raise ProtocolError("packet identifier 0")
                 stop = sink.acknowledgement(kind, packet_id)
             else:
                 stop = self._other(first, data[body:end])
@@ -143,41 +210,111 @@ class PacketReader:
                 return start
         return start
 
-    @staticmethod
-    def _check_first(first: int, length: int) -> None:
-        if first >> 4 != _CONNECT:  # [MQTT-3.1.0-1]
-            raise ProtocolError("the first packet is not a CONNECT")
-        if length > _CONNECT_LIMIT:
-            raise MalformedPacket(f"a CONNECT of {length} bytes, longer than any can be", ReasonCode.PACKET_TOO_LARGE)
-
-    def _publish_with_id(self, first: int, data: bytes, topic: int, topic_end: int, end: int) -> bool | None:
-        if first & 0x06 == 0x06:  # [MQTT-3.3.1-4]
-            raise MalformedPacket("PUBLISH with QoS 3")
-        packet_id = data[topic_end : topic_end + 2]
-        if topic_end + 2 > end:
-            raise MalformedPacket("PUBLISH ends within its packet identifier")
-        if packet_id == b"\0\0":  # [MQTT-2.3.1-1]
-            raise MalformedPacket("packet identifier 0")
-        return self._sink.publish(first & 0x0F, data[topic:topic_end], packet_id, data[topic_end + 2 : end])
+    def _walk5(self, data: bytes, start: int) -> int:
+        """Do the same for MQTT 5."""
+        sink = self._sink
+        size = len(data)
+        limit = self.max_packet_size
+        tap = self.tap
+        coalesce = self.coalesce
+        while start + 1 < size:
+            first = data[start]
+            remaining = data[start + 1]
+            body = start + 2
+            if remaining > 0x7F:
+                remaining, body = _remaining_length(data, start)
+                if not body:
+                    return start
+                if not data[body - 1]:  # [MQTT5-1.5.5-1]
+                    raise MalformedPacket("a remaining length is longer than its value needs")
+            end = body + remaining
+            if end - start > limit:
+                raise _too_large(end - start)  # [MQTT-3.2.2-15]
+            if end > size:
+                self._needed = end - start
+                return start
+            if tap is not None:
+                tap(data[start:end])
+            kind = first >> 4
+            if kind == _PUBLISH:
+                topic_end = body + 2 + ((data[body] << 8) | data[body + 1]) if remaining > 1 else end + 1
+                at = topic_end + 2 if first & 0x06 else topic_end
+                if at >= end:
+                    raise MalformedPacket("PUBLISH ends before its properties")
+                payload = at + 1
+                properties = b""
+                length = data[at]
+                if length:
+                    if length > 0x7F:
+                        length, payload = decode_varint(data, at)
+                    properties = data[payload : payload + length]
+                    payload += length
+                    if payload > end:
+                        raise MalformedPacket("PUBLISH ends within its properties")
+                topic = data[body + 2 : topic_end]
+                if first == 0x30 and coalesce:
+                    head = data[start:payload]
+                    length = end - start
+                    count = 1
+                    while data.startswith(head, end) and end + length <= size:
+                        end += length
+                        count += 1
+                    stop = sink.publish_run5(topic, properties, data, start, payload - start, end, count)
+                elif first & 0x06:
+                    packet_id = _publish_id(first, data, topic_end, end)
+                    stop = sink.publish5(first & 0x0F, topic, packet_id, properties, data[payload:end])
+                elif first & 0x08:  # [MQTT-3.3.1-2]
+                    raise MalformedPacket("DUP set on a QoS 0 PUBLISH")
+                else:
+                    stop = sink.publish5(first & 0x0F, topic, b"", properties, data[payload:end])
+            elif 4 <= kind <= 7:
+                if remaining < 2 or first & 0x0F != (2 if kind == _PUBREL else 0):  # [MQTT5-2.1.3-1], [MQTT5-3.6.1-1]
+                    raise MalformedPacket("an acknowledgement with wrong flags or length")
+                packet_id = data[body : body + 2]
+                if packet_id == b"\0\0":
+                    raise ProtocolError("packet identifier 0")
+                if remaining == 2:
+                    stop = sink.acknowledgement(kind, packet_id)
+                else:
+                    stop = sink.acknowledgement(kind, packet_id, check_acknowledgement5(kind, data[body + 2 : end]))
+            else:
+                stop = self._other(first, data[body:end])
+            start = end
+            if stop or self.stopped:
+                self.stopped = True
+                return start
+        return start
 
     def _other(self, first: int, body: bytes) -> bool | None:
-        if self.greeted and first >> 4 == _CONNECT:  # [MQTT-3.1.0-2]
+        if first >> 4 == _CONNECT:  # [MQTT-3.1.0-2], [MQTT-3.2.0-2]
             raise ProtocolError("a second CONNECT")
-        packet = decode_packet(first, body)
-        if isinstance(packet, Connect):
-            self.greeted = True
-        return self._sink.packet(packet)
+        return self._sink.packet(decode_packet(first, body, self.version))
 
-    @staticmethod
-    def _remaining_length(data: bytes, start: int) -> tuple[int, int]:
-        """Decode a remaining length of two to four bytes; the second number is 0 where bytes are missing."""
-        value = 0
-        for index in range(4):
-            at = start + 1 + index
-            if at >= len(data):
-                return 0, 0
-            byte = data[at]
-            value |= (byte & 0x7F) << (7 * index)
-            if byte < 0x80:
-                return value, at + 1
-        raise MalformedPacket("a remaining length of more than four bytes")
+
+def _publish_id(first: int, data: bytes, at: int, end: int) -> bytes:
+    if first & 0x06 == 0x06:  # [MQTT-3.3.1-4]
+        raise MalformedPacket("PUBLISH with QoS 3")
+    if at + 2 > end:
+        raise MalformedPacket("PUBLISH ends within its packet identifier")
+    packet_id = data[at : at + 2]
+    if packet_id == b"\0\0":  # [MQTT-2.3.1-1], [MQTT5-2.2.1-3]
+        raise ProtocolError("packet identifier 0")
+    return packet_id
+
+
+def _remaining_length(data: bytes, start: int) -> tuple[int, int]:
+    """Decode a remaining length and where it ends; the second number is 0 where bytes are missing."""
+    value = 0
+    for index in range(4):
+        at = start + 1 + index
+        if at >= len(data):
+            return 0, 0
+        byte = data[at]
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, at + 1
+    raise MalformedPacket("a remaining length of more than four bytes")
+
+
+def _too_large(length: int) -> MalformedPacket:
+    return MalformedPacket(f"a packet of {length} bytes, longer than allowed", ReasonCode.PACKET_TOO_LARGE)

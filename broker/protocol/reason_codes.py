@@ -68,3 +68,47 @@ _NOT_AUTHORIZED_3 = 5
 def connack_return_code(reason: ReasonCode) -> int:
     """Translate a reason code into the return code of a 3.1 or 3.1.1 CONNACK."""
     return _CONNACK_3.get(reason, _NOT_AUTHORIZED_3)
+
+
+REASON_STRINGS = {
+    ReasonCode.UNSPECIFIED_ERROR: "the server had a fault",
+    ReasonCode.MALFORMED_PACKET: "a packet could not be parsed",
+    ReasonCode.PROTOCOL_ERROR: "a packet may not be sent like this or now",
+    ReasonCode.UNSUPPORTED_PROTOCOL_VERSION: "this protocol version is not served",
+    ReasonCode.CLIENT_IDENTIFIER_NOT_VALID: "this client identifier may not be used",
+    ReasonCode.BAD_USER_NAME_OR_PASSWORD: "the user name or the password is wrong",
+    ReasonCode.NOT_AUTHORIZED: "this is not allowed",
+    ReasonCode.SERVER_UNAVAILABLE: "the server cannot serve another client now",
+    ReasonCode.SERVER_BUSY: "the server is busy",
+    ReasonCode.BANNED: "this client is banned",
+    ReasonCode.SERVER_SHUTTING_DOWN: "the server shuts down",
+    ReasonCode.BAD_AUTHENTICATION_METHOD: "this authentication method is not offered",
+    ReasonCode.KEEP_ALIVE_TIMEOUT: "nothing came for one and a half keep-alive intervals",
+    ReasonCode.SESSION_TAKEN_OVER: "another connection uses this client identifier",
+    ReasonCode.TOPIC_FILTER_INVALID: "this is no topic filter that is served",
+    ReasonCode.TOPIC_NAME_INVALID: "this is no topic that is served",
+    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED: "more messages wait than the Receive Maximum allows",
+    ReasonCode.TOPIC_ALIAS_INVALID: "the topic alias is 0 or above the Topic Alias Maximum",
+    ReasonCode.PACKET_TOO_LARGE: "a packet is larger than the Maximum Packet Size",
+    ReasonCode.MESSAGE_RATE_TOO_HIGH: "more is sent than the rate allows",
+    ReasonCode.QUOTA_EXCEEDED: "a limit of the server is reached",
+    ReasonCode.ADMINISTRATIVE_ACTION: "an operator closed the connection",
+    ReasonCode.RETAIN_NOT_SUPPORTED: "messages are not retained here",
+    ReasonCode.QOS_NOT_SUPPORTED: "the QoS is above the Maximum QoS",
+    ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED: "shared subscriptions are switched off",
+    ReasonCode.CONNECTION_RATE_EXCEEDED: "too many connections are made at a time",
+    ReasonCode.MAXIMUM_CONNECT_TIME: "the credential is valid no longer",
+    ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED: "subscription identifiers are switched off",
+    ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED: "wildcard subscriptions are switched off",
+}
+"""What an MQTT 5 peer is told beside the code; never more than the code says, so that a stranger learns nothing."""
+
+# MQTT 5, table 3.10, for servers.
+_DISCONNECT_REASONS = frozenset(
+    {0x00, *range(0x80, 0x84), 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, *range(0x93, 0xA3)}
+)
+
+
+def disconnect_reason(reason: ReasonCode) -> ReasonCode:
+    """Translate a reason into one that a server's DISCONNECT may have."""
+    return reason if reason in _DISCONNECT_REASONS else ReasonCode.NOT_AUTHORIZED

@@ -12,26 +12,26 @@ class InvalidTopic(ValueError):
     """Say why a text is no topic name, topic filter or shared subscription."""
 
 
-def check_name(topic: str, max_levels: int = 0) -> None:
+def check_name(topic: str, max_levels: int = 0, max_bytes: int = MAX_TOPIC_BYTES) -> None:
     """Raise InvalidTopic unless `topic` may be published to; `max_levels` 0 is no bound."""
-    _check_text(topic, "topic name", max_levels)
-    if "+" in topic or "#" in topic:  # [MQTT-3.3.2-2] [MQTT-4.7.0-1]
+    _check_text(topic, "topic name", max_levels, max_bytes)
+    if "+" in topic or "#" in topic:  # [MQTT-3.3.2-2], [MQTT-4.7.1-1], [MQTT-4.7.0-1]
         raise InvalidTopic("a topic name must not contain the wildcards + and #")
 
 
-def check_filter(topic_filter: str, max_levels: int = 0) -> None:
+def check_filter(topic_filter: str, max_levels: int = 0, max_bytes: int = MAX_TOPIC_BYTES) -> None:
     """Raise InvalidTopic unless `topic_filter` may be subscribed to; `max_levels` 0 is no bound.
 
     The filter is taken as it stands: split off a `$share/` or `$queue/` prefix first.
     """
-    _check_text(topic_filter, "topic filter", max_levels)
+    _check_text(topic_filter, "topic filter", max_levels, max_bytes)
     hashes = topic_filter.count("#")
     if hashes and (hashes > 1 or not (topic_filter == "#" or topic_filter.endswith("/#"))):
-        raise InvalidTopic("# must be the whole last level of a topic filter")  # [MQTT-4.7.1-1]
+        raise InvalidTopic("# must be the whole last level of a topic filter")  # [MQTT-4.7.1-2], [MQTT5-4.7.1-1]
     if "+" in topic_filter:
         for level in topic_filter.split("/"):
             if "+" in level and level != "+":
-                raise InvalidTopic("+ must be a whole level of a topic filter")  # [MQTT-4.7.1-2]
+                raise InvalidTopic("+ must be a whole level of a topic filter")  # [MQTT-4.7.1-3], [MQTT5-4.7.1-2]
 
 
 def has_wildcard(topic_filter: str) -> bool:
@@ -41,7 +41,7 @@ def has_wildcard(topic_filter: str) -> bool:
 
 def matches(topic_filter: str, topic: str) -> bool:
     """Tell whether a valid filter matches a valid topic name."""
-    if topic_filter == topic:
+    if topic_filter == topic:  # [MQTT-4.7.3-4]
         return True
     if not has_wildcard(topic_filter):
         return False
@@ -87,6 +87,11 @@ def covers(rule_filter: str, topic_filter: str) -> bool:
     return _levels_cover(rule, asked)
 
 
+def is_shared(topic_filter: str) -> bool:
+    """Tell whether a filter is that of a shared subscription."""
+    return topic_filter.startswith(("$share/", "$queue/"))
+
+
 def split_share(topic_filter: str) -> tuple[str | None, str]:
     """Split a shared subscription into group and filter; the group is None for an ordinary filter.
 
@@ -114,7 +119,7 @@ def split_share(topic_filter: str) -> tuple[str | None, str]:
     return group, shared
 
 
-def _check_text(text: str, what: str, max_levels: int) -> None:
+def _check_text(text: str, what: str, max_levels: int, max_bytes: int) -> None:
     if not text:
         raise InvalidTopic(f"a {what} must not be empty")  # [MQTT-4.7.3-1]
     if "\0" in text:
@@ -126,8 +131,8 @@ def _check_text(text: str, what: str, max_levels: int) -> None:
             size = len(text.encode())
         except UnicodeEncodeError:
             raise InvalidTopic(f"a {what} must not contain surrogates") from None  # [MQTT-1.5.4-1]
-    if size > MAX_TOPIC_BYTES:
-        raise InvalidTopic(f"a {what} must not be longer than {MAX_TOPIC_BYTES} bytes")  # [MQTT-4.7.3-3]
+    if size > max_bytes:
+        raise InvalidTopic(f"a {what} must not be longer than {max_bytes} bytes")  # [MQTT-4.7.3-3]
     if max_levels and text.count("/") >= max_levels:
         raise InvalidTopic(f"a {what} must not have more than {max_levels} levels")
 

@@ -2,12 +2,36 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 from typing_extensions import TypedDict
 
+from ...broker.routing.topics import check_name
 from ..limits import MAX_KEYS, Body, check_keys
 
 Qos = Annotated[int, Field(strict=True, ge=0, le=2)]
+
+_MAX_TEXT_BYTES = 65_535
+
+
+def _check_data(text: str) -> str:
+    if len(text.encode()) > _MAX_TEXT_BYTES:
+        raise ValueError(f"it is longer than {_MAX_TEXT_BYTES} bytes")
+    return text
+
+
+def _check_text(text: str) -> str:
+    if "\0" in text:  # [MQTT-1.5.4-2]
+        raise ValueError("it contains U+0000")
+    return _check_data(text)
+
+
+def _check_response_topic(topic: str) -> str:
+    check_name(topic)  # [MQTT-3.3.2-14]
+    return topic
+
+
+Text = Annotated[str, AfterValidator(_check_text)]
+"""What MQTT can carry as a text."""
 
 
 class MessageProperties(Body):
@@ -17,10 +41,10 @@ class MessageProperties(Body):
     message_expiry_interval: Annotated[int, Field(strict=True, ge=0, le=0xFFFF_FFFF, description="Seconds")] | None = (
         None
     )
-    response_topic: str | None = None
-    correlation_data: str | None = None
-    content_type: str | None = None
-    user_properties: Annotated[dict[str, str], Field(max_length=MAX_KEYS), BeforeValidator(check_keys)] | None = None
+    response_topic: Annotated[str, AfterValidator(_check_response_topic)] | None = None
+    correlation_data: Annotated[str, AfterValidator(_check_data)] | None = None
+    content_type: Text | None = None
+    user_properties: Annotated[dict[Text, Text], Field(max_length=MAX_KEYS), BeforeValidator(check_keys)] | None = None
 
 
 class PublishMessage(Body):
@@ -34,9 +58,7 @@ class PublishMessage(Body):
     qos: Qos = 0
     retain: bool = False
     clientid: str | None = Field(default=None, deprecated=True, description="Ignored: the sender is `http_api`")
-    properties: MessageProperties | None = Field(
-        default=None, description="Checked; clients of MQTT 3.1 and 3.1.1 are not sent any"
-    )
+    properties: MessageProperties | None = Field(default=None, description="For subscribers that speak MQTT 5")
 
 
 class Published(TypedDict):

@@ -6,12 +6,13 @@ from binascii import Error as NotBase64
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ...broker.protocol.properties import PropertyId, encode_property
 from ...broker.protocol.reason_codes import ReasonCode
 from ...broker.routing.topics import InvalidTopic, check_name
 from ..encoding import SLICE
 from ..routes import Answer, Call
 from ..state import ApiState
-from .models_publish import ErrorBody, NotPublished, Published, PublishMessage
+from .models_publish import ErrorBody, MessageProperties, NotPublished, Published, PublishMessage
 
 SENDER = "http_api"
 
@@ -30,6 +31,9 @@ class _Checked:
     payload: bytes
     qos: int
     retain: bool
+    properties: bytes
+    expiry: int | None
+    """Seconds from now."""
 
 
 async def publish(call: Call[None, PublishMessage]) -> Published | Answer:
@@ -60,7 +64,15 @@ async def publish_bulk(call: Call[None, list[PublishMessage]]) -> Answer:
 
 
 def _publish(state: ApiState, message: _Checked) -> Published | NotPublished:
-    reached = state.broker.publish(message.topic, message.payload, message.qos, message.retain, SENDER)
+    reached = state.broker.publish(
+        message.topic,
+        message.payload,
+        message.qos,
+        message.retain,
+        SENDER,
+        properties=message.properties,
+        message_expiry=message.expiry,
+    )
     if reached:
         return {"id": state.message_ids.next()}
     return {"reason_code": int(ReasonCode.NO_MATCHING_SUBSCRIBERS), "message": "no_matching_subscribers"}
@@ -82,6 +94,21 @@ def _check(state: ApiState, message: PublishMessage) -> _Checked | NotPublished:
                 "reason_code": int(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR),
                 "message": "the payload is not valid base64",
             }
-    if len(payload) + len(message.topic.encode()) > limits.max_packet_size:  # estimated without the header, as in EMQX
+    properties = b"" if message.properties is None else _encode(message.properties)
+    # Estimated without the header, as in EMQX.
+    if len(payload) + len(message.topic.encode()) + len(properties) > limits.max_packet_size:
         return {"reason_code": int(ReasonCode.QUOTA_EXCEEDED), "message": "packet_too_large"}
-    return _Checked(message.topic, payload, message.qos, message.retain)
+    expiry = None if message.properties is None else message.properties.message_expiry_interval
+    return _Checked(message.topic, payload, message.qos, message.retain, properties, expiry)
+
+
+def _encode(given: MessageProperties) -> bytes:
+    """Encode what goes on to the subscribers; the expiry does not, for they get what is left of it."""
+    chosen: dict[PropertyId, object] = {
+        PropertyId.PAYLOAD_FORMAT_INDICATOR: given.payload_format_indicator,
+        PropertyId.CONTENT_TYPE: given.content_type,
+        PropertyId.RESPONSE_TOPIC: given.response_topic,
+        PropertyId.CORRELATION_DATA: None if given.correlation_data is None else given.correlation_data.encode(),
+        PropertyId.USER_PROPERTY: None if given.user_properties is None else [*given.user_properties.items()],
+    }
+    return b"".join(encode_property(identifier, value) for identifier, value in chosen.items() if value is not None)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amqtt.contexts import BrokerConfig, ListenerConfig
+from amqtt.contexts import ListenerConfig
+from wardenmq.broker.listeners.options import CertificateFiles, ListenerOptions, read_config
 from wardenmq.broker.settings import MqttSettings
 from wardenmq.config.errors import ConfigError
 from wardenmq.config.sections import ApiSection, ListenerSection, MqttSection
@@ -74,15 +75,61 @@ def test_a_section_has_the_fields_of_what_it_configures(section: Any, settings: 
     assert section.model_dump(exclude={"bind"}) == dataclasses.asdict(settings)
 
 
-def test_a_listener_has_amqtts_keys() -> None:
-    assert list(ListenerSection.model_fields) == [field.name for field in dataclasses.fields(ListenerConfig)]
+def test_a_listener_has_amqtts_keys_and_ours() -> None:
+    keys = [field.name for kind in (ListenerConfig, ListenerOptions) for field in dataclasses.fields(kind)]
+    assert list(ListenerSection.model_fields) == keys
+
+
+def test_the_commented_yaml_mentions_every_key_of_a_listener() -> None:
+    comments = default_yaml().partition("plugins:")[0]
+    unused = {"reader", "writer"}  # amqtt has them and makes nothing of them
+    assert [key for key in ListenerSection.model_fields if key not in comments and key not in unused] == []
 
 
 def test_amqtt_takes_the_listeners_and_plugins() -> None:
     settings = Settings.load()
     listeners = {name: listener.for_amqtt() for name, listener in settings.listeners.items()}
-    config = BrokerConfig.from_dict({"listeners": listeners, "plugins": dict(settings.plugins)})
+    config, options = read_config({"listeners": listeners, "plugins": dict(settings.plugins)})
     assert (config.listeners["ws"].type, config.listeners["ws"].bind) == ("ws", "127.0.0.1:8083")
+    assert options == {"default": ListenerOptions(), "ws": ListenerOptions()}
+
+
+LISTENERS = """
+listeners:
+  default:
+    bind: "[::1]:8883"
+    ssl: true
+    certfile: {pem}
+    keyfile: {pem}
+    cafile: {pem}
+    verify_client: required
+    certificate_username: cn
+    sni: {{a.example: {{certfile: {pem}, keyfile: {pem}}}}}
+    proxy_protocol: true
+  wss: {{type: ws, bind: ":8084", origins: ["https://app.example"], proxy_protocol: false, verify_client: optional}}
+  local: {{bind: unix:/run/mqtt.sock, ssl: false, socket_mode: "0600"}}
+"""
+
+
+def test_listeners_inherit_from_default_and_reach_the_broker(file: Path, tmp_path: Path) -> None:
+    pem = tmp_path / "a.pem"
+    pem.touch()
+    settings = load(file, LISTENERS.format(pem=pem))
+    listeners = {name: listener.for_amqtt() for name, listener in settings.listeners.items()}
+    config, options = read_config({"listeners": listeners})
+    wss, local = config.listeners["wss"], config.listeners["local"]
+    assert (wss.type, wss.bind, wss.ssl, wss.certfile, wss.cafile) == ("ws", ":8084", True, pem, pem)
+    assert (local.type, local.bind, local.ssl) == ("tcp", "unix:/run/mqtt.sock", False)
+    sni = {"a.example": CertificateFiles(str(pem), str(pem))}
+    assert options == {
+        "default": ListenerOptions("required", "cn", sni, None, True),
+        "wss": ListenerOptions("optional", "cn", sni, ("https://app.example",)),
+        "local": ListenerOptions(proxy_protocol=True, socket_mode=0o600),
+    }
+
+
+def test_a_listener_needs_an_address_of_its_own(file: Path) -> None:
+    assert "'listeners.second'" in refusal(file, "listeners: {default: {bind: 'a:1'}, second: {}}")
 
 
 # -- the sources
@@ -140,6 +187,8 @@ def test_amqtts_list_of_plugins(file: Path) -> None:
 
 # -- what is wrong
 
+TLS = "bind: 'a:1', ssl: true, certfile: x, keyfile: x"
+
 
 @pytest.mark.parametrize(
     ("text", "parts"),
@@ -158,6 +207,25 @@ def test_amqtts_list_of_plugins(file: Path) -> None:
         ("listeners: {default: {}}", ["'listeners.default'", "bind"]),
         ("listeners: {default: {bind: 'a:1', ssl: true}}", ["'listeners.default'", "certfile"]),
         ("listeners: {default: {bind: 'a:1', certfile: x}}", ["'listeners.default'", "keyfile"]),
+        ("listeners: {default: {bind: 'unix:mqtt.sock'}}", ["'listeners.default.bind'", "absolute path"]),
+        ("listeners: {default: {bind: '1883'}}", ["'listeners.default.bind'", "HOST:PORT"]),
+        ("listeners: {default: {bind: 'a:1', verify_client: required}}", ["'listeners.default'", "'ssl' is true"]),
+        ("listeners: {default: {bind: 'a:1', certificate_username: cn}}", ["'listeners.default'", "'ssl' is true"]),
+        (f"listeners: {{default: {{{TLS}, verify_client: required}}}}", ["'listeners.default'", "'cafile'"]),
+        (f"listeners: {{default: {{{TLS}, certificate_username: san}}}}", ["'listeners.default'", "'cafile'"]),
+        (
+            f"listeners: {{default: {{{TLS}}}, b: {{bind: 'a:2', verify_client: maybe}}}}",
+            ["'listeners.b.verify_client'"],
+        ),
+        (f"listeners: {{default: {{{TLS}, sni: {{a: {{}}}}}}}}", ["'listeners.default.sni.a.certfile'"]),
+        (
+            f"listeners: {{default: {{{TLS}, sni: {{a: {{cert: x}}}}}}}}",
+            ["'listeners.default.sni.a.cert'", "did you mean 'certfile'?"],
+        ),
+        ("listeners: {default: {bind: 'a:1', socket_mode: 660}}", ["'listeners.default.socket_mode'", "in quotes"]),
+        ("listeners: {default: {bind: 'a:1', socket_mode: '999'}}", ["'listeners.default.socket_mode'"]),
+        ("listeners: {default: {bind: 'a:1', origins: [app.example]}}", ["'listeners.default.origins'", "SCHEME://"]),
+        ("listeners: {default: {bind: 'a:1', origins: ['https://a/b']}}", ["'listeners.default.origins'", "SCHEME"]),
         ("plugins: {a.B: 3}", ["'plugins.a.B'", "must be a mapping"]),
         ("log: {level: loud}", ["'log.level'", "'debug'"]),
     ],

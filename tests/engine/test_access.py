@@ -57,7 +57,7 @@ async def test_what_follows_a_refused_connect_is_not_processed(with_passwords: S
 
 @pytest.mark.parametrize("clean", [True, False])
 async def test_a_wrong_password_does_not_disturb_the_live_session(with_passwords: Serving, clean: bool) -> None:
-    """[MQTT-3.1.4-2] [MQTT-3.1.4-3]: authentication comes before any session is looked up."""
+    """[MQTT-3.1.4-2]: authentication comes before any session is looked up."""
     async with with_passwords() as clients:
         device = await clients.connected("device", clean=False, username="alice", password=b"secret")
         await device.subscribe(("t", 1))
@@ -68,7 +68,7 @@ async def test_a_wrong_password_does_not_disturb_the_live_session(with_passwords
 
 
 async def test_a_wrong_password_does_not_discard_the_stored_session(with_passwords: Serving) -> None:
-    """[MQTT-3.1.2-6]: nor what is queued for a client that is away."""
+    """[MQTT-3.2.2-4]: nor what is queued for a client that is away; the refusal does not tell of the session."""
     async with with_passwords() as clients:
         good = {"clean": False, "username": "alice", "password": b"secret"}
         device = await clients.connected("device", **good)
@@ -140,7 +140,7 @@ async def test_a_denied_resubscription_leaves_the_old_one(with_rules: Serving) -
 
 
 async def test_denied_delivery(with_rules: Serving) -> None:
-    """[MQTT-3.3.5-1] (non-normative, authorisation): neither live, nor retained, nor queued."""
+    """Neither live, nor retained, nor queued."""
     async with with_rules(receive=["t/no"]) as clients:
         publisher, subscriber = await clients.pair(("t/#", 1))
         for topic in ("t/no", "t/yes"):

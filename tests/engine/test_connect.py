@@ -79,7 +79,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_malformed_connect_is_hung_up_on_without_connack(clients: Clients, request_bytes: bytes) -> None:
-    """[MQTT-3.1.4-1]: no CONNACK, no session, and the next client is served."""
+    """[MQTT-3.1.4-1] [MQTT-3.2.2-6]: no CONNACK, no session, and the next client is served."""
     client = await clients.open()
     client.send(request_bytes)
     await client.hung_up()
@@ -130,7 +130,7 @@ async def test_client_ids_of_the_guaranteed_alphabet(clients: Clients) -> None:
 
 
 async def test_empty_client_id_gets_one_of_its_own(clients: Clients) -> None:
-    """[MQTT-3.1.3-6] [MQTT-3.1.3-7]: each is unique."""
+    """[MQTT-3.1.3-6]: each is unique."""
     first, second = await clients.connected(""), await clients.connected("")
     await first.ping()
     await second.ping()
@@ -140,7 +140,7 @@ async def test_empty_client_id_gets_one_of_its_own(clients: Clients) -> None:
 
 
 async def test_empty_client_id_with_a_kept_session_is_answered_2(clients: Clients) -> None:
-    """[MQTT-3.1.3-8] [MQTT-3.1.3-9]."""
+    """[MQTT-3.1.3-7] [MQTT-3.1.3-8]."""
     assert await (await clients.open()).refused(connect("", clean=False)) == 2
 
 
@@ -171,7 +171,7 @@ async def test_keep_alive_is_enforced_at_one_and_a_half(clients: Clients) -> Non
 
 
 async def test_any_packet_renews_the_keep_alive(clients: Clients) -> None:
-    """[MQTT-3.1.2-23]: PINGREQ as well as PUBLISH; deliveries to the client do not count."""
+    """[MQTT-3.1.2-24]: PINGREQ as well as PUBLISH; deliveries to the client do not count."""
     talker, silent = await clients.connected("talker", keep_alive=1), await clients.connected("silent", keep_alive=1)
     await silent.subscribe(("t", 0))
     loop = asyncio.get_running_loop()
@@ -193,7 +193,7 @@ async def test_keep_alive_zero_is_never_enforced(clients: Clients) -> None:
 
 
 async def test_connect_timeout() -> None:
-    """[MQTT-3.1.4] (non-normative): no CONNECT within the limit, or half of one, is hung up on."""
+    """No CONNECT within the limit, or half of one, is hung up on."""
     async with serving(settings=MqttSettings(connect_timeout=0.2)) as clients:
         silent, half = await clients.open(), await clients.open()
         half.send(connect("c1")[:-1])
@@ -239,7 +239,7 @@ async def test_take_over_keeps_the_session(clients: Clients) -> None:
 
 
 async def test_packets_behind_connect_are_served(clients: Clients) -> None:
-    """[MQTT-3.1.4-5] (non-normative): a client need not wait for CONNACK."""
+    """A client need not wait for CONNACK (section 3.1.4)."""
     client = await clients.open()
     client.send(connect("c1"), subscribe(7, ("t", 1)), publish("t", b"x"))
     assert (await client.expect(CONNACK)).body == b"\x00\x00"

@@ -65,7 +65,7 @@ async def test_malformed_packets_close_that_connection_alone(clients: Clients, d
 
 
 async def test_qos_1_is_acknowledged_with_its_id(clients: Clients) -> None:
-    """[MQTT-2.3.1-6] [MQTT-3.3.4-1] [MQTT-4.3.2-2]: in the order of the messages [MQTT-4.6.0-2]."""
+    """[MQTT-2.3.1-6] [MQTT-3.3.4-1] [MQTT-4.3.2-2]: in the order of the messages."""
     client = await clients.connected()
     client.send(*(publish("t", b"x", 1, packet_id) for packet_id in (65_535, 1, 300)))
     got = [await client.expect(PUBACK) for _ in range(3)]
@@ -125,7 +125,7 @@ async def test_pubrel_of_an_unknown_id_is_completed(clients: Clients) -> None:
 
 
 async def test_acknowledgements_of_unknown_ids_do_no_harm(clients: Clients) -> None:
-    """[MQTT-4.3.2-1]: stray PUBACK and PUBCOMP are ignored."""
+    """Stray PUBACK and PUBCOMP are ignored."""
     client = await clients.connected()
     client.send(acknowledge(PUBACK, 99), acknowledge(PUBCOMP, 98))
     await client.nothing_came()
@@ -185,7 +185,7 @@ async def test_order_is_kept(clients: Clients, qos: int) -> None:
 
 
 async def test_qos_2_messages_keep_the_order_of_their_first_publish(clients: Clients) -> None:
-    """[MQTT-4.6.0-3] [MQTT-4.6.0-4]: PUBREC and PUBCOMP come in order."""
+    """[MQTT-4.6.0-6]: PUBREC and PUBCOMP come in order too."""
     publisher, subscriber = await clients.pair(("t", 2))
     publisher.send(*(publish("t", b"%d" % n, 2, n) for n in range(1, 21)))
     assert [(await publisher.expect(PUBREC)).packet_id for _ in range(20)] == list(range(1, 21))
@@ -197,7 +197,7 @@ async def test_qos_2_messages_keep_the_order_of_their_first_publish(clients: Cli
 @pytest.mark.parametrize("size", [0, 1, 121, 122, 123, 16_377, 16_378, 16_379, 300_000])
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_payloads_arrive_unchanged(clients: Clients, size: int, qos: int) -> None:
-    """[MQTT-3.3.2-1] (payload, application specific): around each width of the remaining length."""
+    """A payload is the application's own; sizes are around each width of the remaining length."""
     payload = bytes(n * 7 % 256 for n in range(size))
     publisher, subscriber = await clients.pair(("t", qos))
     await publisher.publish("t", payload, qos)
@@ -245,7 +245,7 @@ async def _answers(clients: Clients, chunks: list[bytes]) -> list[tuple[int, int
 
 
 async def test_any_split_of_the_stream_gives_the_same_answers(clients: Clients) -> None:
-    """[MQTT-4.2] (non-normative): one segment, byte by byte, and cuts within each packet."""
+    """[MQTT-7.1.1-1]: one segment, byte by byte, and cuts within each packet."""
     stream = b"".join(STREAM)
     whole = await _answers(clients, [stream])
     assert [kind for kind, _, _ in whole] == sorted([2, 9, 3, 4, 3, 5, 7, 3, 3, 4, 13])

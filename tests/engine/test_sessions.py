@@ -52,7 +52,7 @@ async def test_does_not_queue_for_a_qos_0_subscription(clients: Clients) -> None
 
 
 async def test_clean_session_discards(clients: Clients) -> None:
-    """[MQTT-3.1.2-6]: subscriptions and queue; nothing of it comes back later."""
+    """[MQTT-3.1.2-6] [MQTT-3.1.4-3]: subscriptions and queue; nothing of it comes back later."""
     await _away(clients, ("t", 1))
     publisher = await clients.connected("publisher")
     await publisher.publish("t", b"lost", 1)
@@ -77,7 +77,7 @@ async def test_a_clean_session_ends_with_its_connection(clients: Clients) -> Non
 
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_unacknowledged_messages_come_again(clients: Clients, qos: int) -> None:
-    """[MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.6.0-1]: with DUP, the same id, in the same order."""
+    """[MQTT-2.3.1-4] [MQTT-4.4.0-1] [MQTT-3.3.1-1]: with DUP, the same id, in the same order."""
     client = await clients.connected("c1", clean=False)
     await client.subscribe(("t", qos))
     publisher = await clients.connected("publisher")
@@ -129,7 +129,7 @@ async def test_acknowledged_messages_do_not_come_again(clients: Clients) -> None
 
 
 async def test_pubrel_is_sent_again(clients: Clients) -> None:
-    """[MQTT-4.3.3-1] [MQTT-4.4.0-1] [MQTT-4.6.0-4]: after PUBREC the message itself never comes again."""
+    """[MQTT-2.3.1-6] [MQTT-4.3.3-1] [MQTT-4.4.0-1]: after PUBREC the message itself never comes again."""
     client = await clients.connected("c1", clean=False)
     await client.subscribe(("t", 2))
     publisher = await clients.connected("publisher")
@@ -159,7 +159,7 @@ async def test_a_repeated_pubrec_is_answered(clients: Clients) -> None:
 
 
 async def test_the_window_is_respected_and_drained_in_order() -> None:
-    """[MQTT-4.4.0-1] (in-flight window): never more than `max_inflight` unacknowledged, the rest in order on acks."""
+    """`max_inflight`: never more unacknowledged, the rest in order on acks."""
     async with serving(settings=MqttSettings(max_inflight=3)) as clients:
         publisher, subscriber = await clients.pair(("t", 1))
         for n in range(10):
@@ -256,7 +256,7 @@ async def test_too_many_open_qos_2_publishes_close_the_connection() -> None:
 
 
 async def test_a_session_expires() -> None:
-    """[MQTT-4.1.0-1] (non-normative: sessions may be discarded): after `session_expiry_interval` it is gone."""
+    """After `session_expiry_interval` it is gone (section 4.1 allows it)."""
     async with serving(settings=MqttSettings(session_expiry_interval=0.3)) as clients:
         await _away(clients, ("t", 1))
         await until(lambda: clients.broker.registry.get("c1") is None)
@@ -344,7 +344,7 @@ async def test_a_slow_consumer_loses_qos_0_and_harms_nobody() -> None:
 
 
 async def test_connections_of_one_client_do_not_starve_the_next(clients: Clients) -> None:
-    """[MQTT-4.8.0-2] (non-normative): a client that floods lets others be answered."""
+    """A client that floods lets others be answered."""
     flood, other = await clients.connected("flood"), await clients.connected("other")
     await flood.subscribe(("nothing", 0))
     flood.send(*(publish("t", b"x" * 50) for _ in range(20_000)))

@@ -10,7 +10,7 @@ from .wire import SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE, packet, publish, str
 
 
 async def test_a_return_code_for_each_filter_in_order(clients: Clients) -> None:
-    """[MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.9.3-1] [MQTT-3.9.3-2]."""
+    """[MQTT-2.3.1-7] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.9.3-1] [MQTT-3.9.3-2]."""
     client = await clients.connected()
     client.send(subscribe(0xFFFE, ("a", 2), ("b/+", 0), ("c/#", 1)))
     got = await client.expect(SUBACK)
@@ -84,7 +84,7 @@ MATCHES = [
 
 @pytest.mark.parametrize(("topic_filter", "taken", "left"), MATCHES, ids=[m[0] for m in MATCHES])
 async def test_matching(clients: Clients, topic_filter: str, taken: list[str], left: list[str]) -> None:
-    """[MQTT-3.8.3-2] [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.2-1] [MQTT-4.7.3-4] [MQTT-3.3.2-3]."""
+    """[MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.2-1] [MQTT-4.7.3-4] [MQTT-3.3.2-3]."""
     publisher, subscriber = await clients.pair((topic_filter, 0), ("the end", 0))
     for topic in [*left, *taken, "the end"]:
         if topic.startswith("$"):
@@ -158,7 +158,7 @@ async def test_two_clients_with_their_own_qos(clients: Clients) -> None:
 
 
 async def test_a_publisher_gets_its_own_message(clients: Clients) -> None:
-    """[MQTT-3.3.5-1]: 3.1.1 knows no exception for the publisher."""
+    """3.1.1 knows no exception for the publisher."""
     client = await clients.connected()
     await client.subscribe(("t", 1))
     await client.publish("t", b"x", 1)
@@ -178,7 +178,7 @@ async def test_unsubscribe_stops_deliveries(clients: Clients) -> None:
 
 
 async def test_unsubscribe_of_what_was_never_subscribed(clients: Clients) -> None:
-    """[MQTT-3.10.4-5] [MQTT-3.10.4-6]: acknowledged once, whatever the list."""
+    """[MQTT-2.3.1-7] [MQTT-3.10.4-5] [MQTT-3.10.4-6]: acknowledged once, whatever the list."""
     client = await clients.connected()
     client.send(unsubscribe(77, "never", "a/#", "never"))
     got = await client.expect(UNSUBACK)

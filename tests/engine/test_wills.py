@@ -32,7 +32,7 @@ async def test_published_when_the_client_closes_without_disconnect(clients: Clie
 
 
 async def test_not_published_after_disconnect(clients: Clients) -> None:
-    """[MQTT-3.1.2-10] [MQTT-3.1.2-12] [MQTT-3.14.4-3]."""
+    """[MQTT-3.1.2-10] [MQTT-3.14.4-3]."""
     watcher = await _watching(clients)
     await (await clients.connected("leaving", will=Will("will"))).disconnect()
     await until(lambda: clients.broker.registry.get("leaving") is None)
@@ -89,7 +89,7 @@ async def test_published_on_kick(clients: Clients) -> None:
 
 
 async def test_empty_will_payload(clients: Clients) -> None:
-    """[MQTT-3.1.3-10] (will message may be zero bytes): published as such."""
+    """A will message of no bytes is published as such."""
     watcher = await _watching(clients)
     (await clients.connected("dying", will=Will("will", b""))).abort()
     assert (await watcher.message()).payload == b""

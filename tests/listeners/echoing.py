@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
+import ssl
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,9 +66,13 @@ class Echoes:
 
 @asynccontextmanager
 async def echoing(
-    make: Callable[[], Echo] = Echo, *, max_message_size: int = 1_000_000, **timeouts: float
+    make: Callable[[], Echo] = Echo,
+    *,
+    max_message_size: int = 1_000_000,
+    tls: ssl.SSLContext | None = None,
+    **options: Any,
 ) -> AsyncIterator[Echoes]:
-    """Serve echoes on a free port."""
+    """Serve echoes on a free port; `options` are those of WebSocketProtocol."""
     echoes = Echoes()
     loop = asyncio.get_running_loop()
 
@@ -77,9 +82,9 @@ async def echoing(
         return echo
 
     def accept() -> WebSocketProtocol:
-        return WebSocketProtocol(factory, loop, max_message_size=max_message_size, **timeouts)
+        return WebSocketProtocol(factory, loop, max_message_size=max_message_size, **options)
 
-    server = await loop.create_server(accept, "127.0.0.1", 0)
+    server = await loop.create_server(accept, "127.0.0.1", 0, ssl=tls)
     echoes.port = server.sockets[0].getsockname()[1]
     try:
         yield echoes
@@ -89,7 +94,9 @@ async def echoing(
             echo.transport.abort()
 
 
-def request(path: str = "/mqtt", *, subprotocol: str | None = "mqtt", padding: int = 0) -> bytes:
+def request(
+    path: str = "/mqtt", *, subprotocol: str | None = "mqtt", padding: int = 0, origins: Sequence[str] = ()
+) -> bytes:
     """Write an opening request."""
     lines = [
         f"GET {path} HTTP/1.1",
@@ -101,6 +108,7 @@ def request(path: str = "/mqtt", *, subprotocol: str | None = "mqtt", padding: i
     ]
     if subprotocol is not None:
         lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    lines += [f"Origin: {origin}" for origin in origins]
     lines += [f"X-Padding: {'x' * 1_000}"] * padding
     return "\r\n".join([*lines, "", ""]).encode()
 

@@ -7,18 +7,21 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import pairwise
+from typing import Any
 
 import pytest
-import trustme
 from hypothesis import given
 from hypothesis import strategies as st
-from wardenmq.broker.listeners.websocket import CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT, serve
+from wardenmq.broker.listeners.websocket import CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from ..engine import wire
+from .certificates import Authority
 from .driving import driven
 from .echoing import BINARY, CLOSE, CONT, PING, PONG, TEXT, Echo, echoing, frame, opened, raw_client, request, until
+from .ways_in import listening, open_websocket
 
 MQTT = [Subprotocol("mqtt")]
 
@@ -359,34 +362,113 @@ async def test_abort_sends_no_close_frame() -> None:
 # The listener.
 
 
-async def test_serves_over_tls() -> None:
+async def test_serves_over_tls(authority: Authority) -> None:
+    files = authority.issue("127.0.0.1")
     server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority = trustme.CA()
-    authority.issue_cert("127.0.0.1").configure_cert(server_side)
-    client_side = ssl.create_default_context()
-    authority.configure_trust(client_side)
-    made: list[Echo] = []
-
-    def factory() -> Echo:
-        made.append(Echo())
-        return made[-1]
-
-    loop = asyncio.get_running_loop()
-    server = await serve(loop, factory, "127.0.0.1", 0, server_side, max_message_size=1_000_000)
-    async with server:
-        uri = f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}/mqtt"
-        async with connect(uri, subprotocols=MQTT, ssl=client_side, proxy=None) as client:
+    server_side.load_cert_chain(files.certfile, files.keyfile)
+    async with echoing(tls=server_side) as echoes:
+        uri = echoes.uri.replace("ws:", "wss:")
+        async with connect(uri, subprotocols=MQTT, ssl=authority.client(), proxy=None) as client:
             await client.send(bytes(300_000))
             received = 0
             while received < 300_000:
                 received += len(await client.recv())
-            assert made[0].transport.get_extra_info("ssl_object") is not None
-            made[0].transport.close()
+            echo = echoes.made[0]
+            assert echo.transport.get_extra_info("ssl_object") is not None
+            echo.transport.close()
             with pytest.raises(ConnectionClosed) as closed:
                 await client.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1000
-        await until(lambda: made[0].calls[-1] == "lost")
+        await until(lambda: echo.calls[-1] == "lost")
+
+
+APP, OTHER = "https://app.example", "https://other.example"
+
+
+@pytest.mark.parametrize(
+    ("options", "origins", "status"),
+    [
+        ({}, [], 101),
+        ({}, [OTHER], 101),
+        ({}, ["null"], 101),
+        ({"origins": (APP,)}, [], 101),  # no browser
+        ({"origins": (APP,)}, [APP], 101),
+        ({"origins": (APP,)}, ["https://APP.example"], 101),
+        ({"origins": (APP,)}, [OTHER], 403),
+        ({"origins": (APP,)}, ["null"], 403),
+        ({"origins": (APP,)}, [f"{APP}:8443"], 403),
+        ({"origins": (APP,)}, ["http://app.example"], 403),
+        ({"origins": (APP,)}, [APP, OTHER], 403),
+        ({"origins": ()}, [APP], 403),
+        ({"origins": ()}, [], 101),
+        ({"same_origin": True}, [], 101),
+        ({"same_origin": True}, ["https://localhost"], 101),
+        ({"same_origin": True}, ["http://localhost"], 403),
+        ({"same_origin": True}, [OTHER], 403),
+        ({"same_origin": True}, ["null"], 403),
+        ({"same_origin": True, "origins": (OTHER,)}, [OTHER], 101),
+    ],
+)
+async def test_web_pages_that_may_connect(options: dict[str, Any], origins: list[str], status: int) -> None:
+    async with echoing(**options) as echoes, raw_client(echoes.port) as client:
+        client.send(request(origins=origins))
+        assert (await client.response()).startswith(f"HTTP/1.1 {status} ")
+        assert bool(echoes.made) is (status == 101)
+        if status != 101:
+            assert b"may not connect" in await client.rest()
+
+
+async def test_the_listeners_origins_are_the_configured_ones() -> None:
+    async with listening(type="ws", origins=["https://App.example/"]) as way:
+        assert (await open_websocket(await way.stream(), APP)).startswith("HTTP/1.1 101 ")
+        refused = await way.stream()
+        assert (await open_websocket(refused, OTHER)).startswith("HTTP/1.1 403 ")
+        refused.writer.close()
+        await until(lambda: way.listener.handshaking == 0)
+
+
+async def test_a_page_of_another_host_cannot_use_the_browsers_certificate(authority: Authority) -> None:
+    keys = {**authority.issue("127.0.0.1").keys, "cafile": authority.cafile, "certificate_username": "cn"}
+    async with listening(type="ws", ssl=True, **keys) as way:
+        tls = authority.client(authority.issue("device", common_name="alice"))
+        assert (await open_websocket(await way.stream(tls), OTHER)).startswith("HTTP/1.1 403 ")
+        assert (await open_websocket(await way.stream(tls), "https://localhost")).startswith("HTTP/1.1 101 ")
+
+
+async def test_mqtt_through_frames_of_every_size() -> None:
+    """[MQTT-6.0.0-2] [MQTT-6.0.0-4]: a packet across frames, and several packets in one."""
+    async with listening(type="ws") as way:
+        stream = await way.stream()
+        head = await open_websocket(stream)
+        assert "sec-websocket-protocol: mqtt\r\n" in head.lower()
+        packets = wire.connect("c") + wire.subscribe(1, ("t", 0)) + wire.publish("t", b"x" * 300) + wire.PING
+        for size in (1, 7, len(packets)):
+            sent = b"".join(frame(BINARY, packets[place : place + size]) for place in range(0, len(packets), size))
+            stream.writer.write(sent)
+            answer = b""
+            while b"\xd0\x00" not in answer:
+                answer += await asyncio.wait_for(stream.reader.read(65_536), 5)
+            assert b"\x20\x02\x00\x00" in answer
+            assert b"x" * 300 in answer
+            stream = await way.stream()
+            await open_websocket(stream)
+
+
+async def test_a_text_frame_at_the_listener_is_closed_with_1003() -> None:
+    """[MQTT-6.0.0-1]"""
+    async with listening(type="ws") as way:
+        stream = await way.stream()
+        await open_websocket(stream)
+        stream.writer.write(frame(TEXT, wire.connect("c")))
+        assert (
+            await asyncio.wait_for(stream.reader.readexactly(4), 5)
+            == frame(CLOSE, struct.pack("!H", 1003) + b"MQTT needs binary frames", masked=False)[:4]
+        )
+        await stream.rest()
+        stream.writer.close()
+        await until(lambda: way.listener.limits.open == 0)
+        assert way.requests == []
 
 
 async def test_no_payload_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from wardenmq.store.directory import Directory
 from yarl import URL
 
 from ..engine.brokers import Clients
+from ..engine.wire5 import Client5
 
 V5 = "/api/v5"
 USERS = f"{V5}/authentication/password_based:built_in_database/users"
@@ -66,11 +67,20 @@ class Api:
     directory: Directory
     keys: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     """The Authorization header of each role."""
+    opened: list[Client5] = field(default_factory=list[Client5])
 
     @property
     def state(self) -> ApiState:
         assert self.http.app is not None
         return self.http.app[STATE]
+
+    async def connected5(self, client_id: str, **fields: object) -> Client5:
+        """Connect a client that speaks MQTT 5; it is broken at the end of the test."""
+        client = await Client5.open(self.mqtt.broker.addresses["default"])
+        assert isinstance(client, Client5)
+        self.opened.append(client)
+        await client.connect(client_id, **fields)
+        return client
 
     async def call(
         self,

@@ -32,7 +32,12 @@ async def api(directory: Directory) -> AsyncIterator[Api]:
         )
         async with TestClient(TestServer(application)) as http:
             keys = {role: await directory.create_api_key(role, role) for role in ROLES}
-            yield Api(http, mqtt, directory, {role: basic(key.api_key, secret) for role, (key, secret) in keys.items()})
+            caller = Api(
+                http, mqtt, directory, {role: basic(key.api_key, secret) for role, (key, secret) in keys.items()}
+            )
+            yield caller
+            for client in caller.opened:
+                client.abort()
 
 
 @pytest_asyncio.fixture

@@ -6,7 +6,9 @@ from wardenmq.broker.session import Session
 from wardenmq.mgmt_api.emqx.models_clients import CLIENT_FIELDS
 
 from ..engine.conditions import until
+from ..engine.packets5 import P, Properties
 from ..engine.wire import publish
+from ..engine.wire5 import disconnect, options
 from .callers import V5, Api, Reply
 
 ODD_NAME = "a/b {c}%2F+#?&.é"
@@ -71,6 +73,56 @@ async def test_a_client_that_is_away(api: Api) -> None:
     assert datetime.fromisoformat(row["disconnected_at"]) >= datetime.fromisoformat(row["connected_at"])
 
 
+async def test_a_client_of_mqtt_5(api: Api) -> None:
+    client = await api.connected5(
+        "one",
+        clean=False,
+        keep_alive=30,
+        username="alice",
+        properties=[(P.SESSION_EXPIRY, 600), (P.RECEIVE_MAXIMUM, 7), (P.TOPIC_ALIAS_MAXIMUM, 5)],
+    )
+    await client.subscribe(("t/+", options(1)), ("$share/g/t/#", options(1)))
+    row = (await api.get("/clients/one")).json
+    assert set(row) == CLIENT_FIELDS - {"disconnected_at"}
+    assert (row["proto_name"], row["proto_ver"], row["username"], row["keepalive"]) == ("MQTT", 5, "alice", 30)
+    assert (row["clean_start"], row["expiry_interval"], row["is_persistent"]) == (False, 600, True)
+    assert (row["inflight_max"], row["subscriptions_cnt"]) == (7, 2)
+    for _ in range(9):
+        await api.call("POST", f"{V5}/publish", {"topic": "t/1", "payload": "x", "qos": 1})
+    row = (await api.get("/clients/one")).json
+    assert (row["inflight_cnt"], row["mqueue_len"], row["send_msg.qos1"]) == (7, 11, 7)
+
+
+@pytest.mark.parametrize(
+    ("at_connect", "at_disconnect", "expiry", "persistent"),
+    [
+        ([], None, 0, False),
+        ([(P.SESSION_EXPIRY, 0)], None, 0, False),
+        ([(P.SESSION_EXPIRY, 60)], None, 60, True),
+        ([(P.SESSION_EXPIRY, 60)], [(P.SESSION_EXPIRY, 90)], 90, True),
+        ([(P.SESSION_EXPIRY, 2**32 - 1)], None, 2**32 - 1, True),
+    ],
+)
+async def test_how_long_a_session_of_mqtt_5_is_kept(
+    api: Api, at_connect: Properties, at_disconnect: Properties | None, expiry: int, persistent: bool
+) -> None:
+    client = await api.connected5("one", properties=at_connect)
+    if at_disconnect is not None:
+        client.send(disconnect(0, at_disconnect))
+        session = session_of(api, "one")
+        await until(lambda: not session.connected)
+    row = (await api.get("/clients/one")).json
+    # A clean start says nothing about how long the session is kept afterwards.
+    assert (row["clean_start"], row["expiry_interval"], row["is_persistent"]) == (True, expiry, persistent)
+    assert (row["connected"], "disconnected_at" in row) == (at_disconnect is None, at_disconnect is not None)
+
+
+async def test_who_is_kicked_is_told_why(api: Api) -> None:
+    client = await api.connected5("one")
+    assert (await api.call("DELETE", f"{V5}/clients/one")).status == 204
+    await client.disconnected(0x98)
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -113,6 +165,14 @@ async def test_filters(api: Api, query: str, expected: list[str]) -> None:
     assert names(reply) == expected
     searched = "like_" in query and "clientid=two" not in query
     assert reply.meta == {"page": 1, "limit": 100, "hasnext": False} | ({} if searched else {"count": len(expected)})
+
+
+async def test_clients_by_their_version(api: Api) -> None:
+    await open_some(api)
+    await api.connected5("five")
+    for version, expected in (("3", ["three"]), ("4", ["one", "two"]), ("5", ["five"])):
+        assert names(await api.get("/clients", proto_ver=version)) == expected
+    assert names(await api.get("/clients", proto_ver=5, clean_start="false")) == []
 
 
 @pytest.mark.parametrize("kind", ["created_at", "connected_at"])

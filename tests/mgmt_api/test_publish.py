@@ -2,8 +2,11 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+from wardenmq.mgmt_api.emqx.models_publish import MessageProperties
 
 from ..engine.conditions import until
+from ..engine.packets5 import P
 from .callers import V5, Api
 
 NOBODY = {"reason_code": 16, "message": "no_matching_subscribers"}
@@ -13,6 +16,7 @@ INVALID: list[tuple[dict[str, Any], int]] = [
     ({"topic": "", "payload": "x"}, 144),
     ({"topic": "a\0b", "payload": "x"}, 144),
     ({"topic": "t", "payload": "x" * 1_000}, 151),
+    ({"topic": "t", "payload": "x" * 500, "properties": {"user_properties": {"a": "y" * 500}}}, 151),
     ({"topic": "t", "payload": "***", "payload_encoding": "base64"}, 131),
     ({"topic": "t", "payload": "é", "payload_encoding": "base64"}, 131),
 ]
@@ -28,6 +32,21 @@ ILL_TYPED: list[Any] = [
     {"topic": "t", "payload": "x", "unknown": 1},
     {"topic": "t", "payload": "x", "properties": {"unknown": 1}},
     {"topic": "t", "payload": "x", "properties": {"user_properties": {"a": 1}}},
+    {"topic": "t", "payload": "x", "properties": {"user_properties": {"a": "b\0"}}},
+    {"topic": "t", "payload": "x", "properties": {"user_properties": {"a\0": "b"}}},
+    {"topic": "t", "payload": "x", "properties": {"user_properties": [["a", "b"]]}},
+    {"topic": "t", "payload": "x", "properties": {"payload_format_indicator": 2}},
+    {"topic": "t", "payload": "x", "properties": {"payload_format_indicator": True}},
+    {"topic": "t", "payload": "x", "properties": {"message_expiry_interval": -1}},
+    {"topic": "t", "payload": "x", "properties": {"message_expiry_interval": 2**32}},
+    {"topic": "t", "payload": "x", "properties": {"message_expiry_interval": "60s"}},
+    {"topic": "t", "payload": "x", "properties": {"response_topic": ""}},
+    {"topic": "t", "payload": "x", "properties": {"response_topic": "r/+"}},
+    {"topic": "t", "payload": "x", "properties": {"response_topic": "r\0"}},
+    {"topic": "t", "payload": "x", "properties": {"content_type": "text\0"}},
+    {"topic": "t", "payload": "x", "properties": {"content_type": "\ud800"}},
+    {"topic": "t", "payload": "x", "properties": {"correlation_data": 5}},
+    {"topic": "t", "payload": "x", "properties": {"topic_alias": 1}},
     {"topic": "\ud800", "payload": "x"},
 ]
 
@@ -53,20 +72,105 @@ async def test_a_binary_payload(api: Api, key: str) -> None:
     assert (await client.message()).payload == b"\0\xff"
 
 
-async def test_everything_that_a_message_may_have(api: Api) -> None:
-    client = await api.mqtt.connected("one")
+PROPERTIES = {
+    "payload_format_indicator": 1,
+    "message_expiry_interval": 60,
+    "response_topic": "r/1",
+    "correlation_data": "grün",
+    "content_type": "text/plain",
+    "user_properties": {"b": "1", "a": "grün", "": ""},
+}
+ON_THE_WIRE = [
+    (P.PAYLOAD_FORMAT, 1),
+    (P.CONTENT_TYPE, "text/plain"),
+    (P.RESPONSE_TOPIC, "r/1"),
+    (P.CORRELATION_DATA, "grün".encode()),
+    (P.USER, ("b", "1")),
+    (P.USER, ("a", "grün")),
+    (P.USER, ("", "")),
+]
+
+
+@pytest.mark.parametrize("path", ["publish", "publish/bulk"])
+async def test_everything_that_a_message_may_have(api: Api, path: str) -> None:
+    old, new = await api.mqtt.connected("one"), await api.connected5("two")
+    for client in (old, new):
+        assert await client.subscribe(("t", 1)) == [1]
+    body = {"topic": "t", "payload": "x", "qos": 1, "retain": True, "clientid": "me", "properties": PROPERTIES}
+    assert (await api.call("POST", f"{V5}/{path}", body if path == "publish" else [body])).status == 200
+    assert (await old.message()).payload == b"x"
+    message = await new.message()
+    assert (message.payload, message.qos, message.retain) == (b"x", 1, False)
+    assert message.forwarded == ON_THE_WIRE
+    assert message.get(P.MESSAGE_EXPIRY) == 60
+    # The retained copy has all of it too.
+    late = await api.connected5("three")
+    await late.subscribe(("t", 0))
+    kept = await late.message()
+    assert (kept.retain, kept.forwarded) == (True, ON_THE_WIRE)
+
+
+@pytest.mark.parametrize("properties", [None, {}, {"user_properties": {}}, {"content_type": None}])
+async def test_a_message_without_properties(api: Api, properties: dict[str, Any] | None) -> None:
+    client = await api.connected5("one")
     await client.subscribe(("t", 0))
-    properties = {
-        "payload_format_indicator": 1,
-        "message_expiry_interval": 60,
-        "response_topic": "r",
-        "correlation_data": "c",
-        "content_type": "text/plain",
-        "user_properties": {"a": "b"},
-    }
-    body = {"topic": "t", "payload": "x", "qos": 1, "retain": True, "clientid": "me", "properties": properties}
+    body = {"topic": "t", "payload": "x", "properties": properties}
     assert (await api.call("POST", f"{V5}/publish", body)).status == 200
-    assert (await client.message()).payload == b"x"
+    assert (await client.message()).properties == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "on_the_wire"),
+    [
+        ({"payload_format_indicator": 0}, [(P.PAYLOAD_FORMAT, 0)]),
+        ({"message_expiry_interval": 4_294_967_295}, []),
+        ({"response_topic": "$r/ä"}, [(P.RESPONSE_TOPIC, "$r/ä")]),
+        ({"correlation_data": ""}, [(P.CORRELATION_DATA, b"")]),
+        ({"correlation_data": "\0"}, [(P.CORRELATION_DATA, b"\0")]),
+        ({"content_type": ""}, [(P.CONTENT_TYPE, "")]),
+    ],
+)
+async def test_properties_one_by_one(api: Api, given: dict[str, Any], on_the_wire: list[tuple[int, object]]) -> None:
+    client = await api.connected5("one")
+    await client.subscribe(("t", 0))
+    body = {"topic": "t", "payload": "x", "properties": given}
+    assert (await api.call("POST", f"{V5}/publish", body)).status == 200
+    message = await client.message()
+    assert message.forwarded == on_the_wire
+    assert message.get(P.MESSAGE_EXPIRY) == given.get("message_expiry_interval")
+
+
+def test_a_text_has_the_bounds_of_mqtt() -> None:
+    longest = "é" * 32_767 + "x"
+    accepted = MessageProperties.model_validate(
+        {"content_type": longest, "correlation_data": longest, "user_properties": {longest: longest}}
+    )
+    assert accepted.content_type == longest
+    for field in ("content_type", "correlation_data", "response_topic"):
+        with pytest.raises(ValidationError, match="longer than 65535 bytes"):
+            MessageProperties.model_validate({field: longest + "x"})
+    for pair in ({longest + "x": ""}, {"": longest + "x"}):
+        with pytest.raises(ValidationError, match="longer than 65535 bytes"):
+            MessageProperties.model_validate({"user_properties": pair})
+
+
+async def test_a_message_that_waited_too_long_is_not_delivered(api: Api) -> None:
+    client = await api.connected5("one", clean=False, properties=[(P.SESSION_EXPIRY, 600)])
+    await client.subscribe(("t", 1))
+    client.abort()
+    session = api.mqtt.broker.registry.get("one")
+    assert session is not None
+    await until(lambda: not session.connected)
+    for expiry in (0, 600):
+        body = {"topic": "t", "payload": str(expiry), "qos": 1, "properties": {"message_expiry_interval": expiry}}
+        assert (await api.call("POST", f"{V5}/publish", body)).status == 200
+    again = await api.connected5("one", clean=False, properties=[(P.SESSION_EXPIRY, 600)])
+    message = await again.message()
+    assert message.payload == b"600"
+    left = message.get(P.MESSAGE_EXPIRY)
+    assert isinstance(left, int)
+    assert 0 < left <= 600
+    assert (await api.get("/clients/one")).json["send_msg.dropped.expired"] == 1
 
 
 async def test_a_message_that_nobody_wants_may_still_be_retained(api: Api) -> None:

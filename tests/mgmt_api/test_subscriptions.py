@@ -2,6 +2,7 @@ from urllib.parse import quote
 
 import pytest
 
+from ..engine.wire5 import options
 from .callers import V5, Api, Reply
 
 
@@ -83,6 +84,45 @@ async def test_shared_subscriptions_are_shown_in_full_and_found_without_their_pr
     assert found(await api.get("/subscriptions", share_group="g")) == both[1:]
     assert found(await api.get("/subscriptions", share_group="$queue")) == both[:1]
     assert found(await api.get("/subscriptions", match_topic="t/%23")) == both
+
+
+async def test_the_options_of_mqtt_5(api: Api) -> None:
+    client = await api.connected5("one")
+    await client.subscribe(
+        ("a", options(2, no_local=True, retain_as_published=True, retain_handling=2)),
+        ("b", options(1, retain_handling=1)),
+        ("$share/g/t/+", options(1, retain_as_published=True)),
+    )
+    shown = {
+        row["topic"]: (row["qos"], row["nl"], row["rap"], row["rh"]) for row in (await api.get("/subscriptions")).rows
+    }
+    assert shown == {"a": (2, 1, 1, 2), "b": (1, 0, 0, 1), "$share/g/t/+": (1, 0, 1, 0)}
+    rows = (await api.get("/clients/one/subscriptions")).json
+    assert {row["topic"]: (row["qos"], row["nl"], row["rap"], row["rh"]) for row in rows} == shown
+
+
+async def test_a_shared_subscription_of_several(api: Api) -> None:
+    for name in ("one", "two"):
+        client = await api.connected5(name)
+        await client.subscribe(("$share/g/t/+", options(1)), ("t/+", options(0)))
+    both = [("one", "$share/g/t/+"), ("two", "$share/g/t/+")]
+    assert found(await api.get("/subscriptions", share_group="g")) == both
+    assert found(await api.get("/subscriptions", share_group="g", clientid="two")) == both[1:]
+    assert found(await api.get("/subscriptions", topic="t/%2B", qos=1)) == both
+    assert found(await api.get("/subscriptions", share_group="h")) == []
+    # One row for each distinct filter, however many have it.
+    assert sorted(row["topic"] for row in (await api.get("/topics")).rows) == ["$share/g/t/+", "t/+"]
+    assert (await api.get("/topics", topic="$share/g/t/%2B")).rows == [
+        {"topic": "$share/g/t/+", "node": "wardenmq@127.0.0.1"}
+    ]
+    assert (await api.get(f"/topics/{quote('$share/g/t/+', safe='')}")).status == 200
+    assert (await api.get(f"/topics/{quote('$share/h/t/+', safe='')}")).code == "TOPIC_NOT_FOUND"
+    stats = (await api.get("/stats", aggregate="true")).json
+    assert (stats["subscriptions.shared.count"], stats["subscriptions.count"], stats["topics.count"]) == (2, 4, 2)
+    await client.unsubscribe("$share/g/t/+")
+    stats = (await api.get("/stats", aggregate="true")).json
+    assert (stats["subscriptions.shared.count"], stats["subscriptions.shared.max"]) == (1, 2)
+    assert (stats["subscriptions.count"], stats["topics.count"]) == (3, 2)
 
 
 async def test_topics_are_distinct_filters(api: Api) -> None:

@@ -1,15 +1,14 @@
-"""Malformed and forbidden packets of 3.1 and 3.1.1: name, bytes, reason code."""
+"""Malformed and forbidden packets: name, bytes, reason code. What MQTT 5 adds stands in `packets5.py`.
 
-from wardenmq.broker.protocol.reason_codes import ReasonCode
+3.1 and 3.1.1 have no reason codes on the wire; here they tell which check it was that refused.
+"""
 
-MALFORMED = ReasonCode.MALFORMED_PACKET
-PROTOCOL = ReasonCode.PROTOCOL_ERROR
-VERSION = ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
-TOPIC = ReasonCode.TOPIC_NAME_INVALID
-LARGE = ReasonCode.PACKET_TOO_LARGE
+from .packets5 import FIRST5, LARGE, LATER5, MALFORMED, PROTOCOL, TOPIC, VERSION, Case
+
+__all__ = ["ALL", "FIRST", "FIRST5", "LATER", "LATER3", "LATER5"]
 
 # What stands instead of a CONNECT.
-FIRST = [
+FIRST: list[Case] = [
     ("publish first [MQTT-3.1.0-1]", b"\x30\x03\x00\x01a", PROTOCOL),
     ("pingreq first [MQTT-3.1.0-1]", b"\xc0\x00", PROTOCOL),
     ("subscribe first [MQTT-3.1.0-1]", b"\x82\x06\x00\x01\x00\x01a\x00", PROTOCOL),
@@ -54,11 +53,59 @@ FIRST = [
     ("user name not UTF-8 [MQTT-3.1.3-11]", b"\x10\x10\x00\x04MQTT\x04\x82\x00\x3c\x00\x01a\x00\x01\xc3", MALFORMED),
     ("user name not announced [MQTT-3.1.2-18]", b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a\x00\x01u", MALFORMED),
     ("remaining length of five bytes", b"\x10\xff\xff\xff\xff\x01", MALFORMED),
-    ("longer than allowed", b"\x10\xff\xff\xff\x7f", LARGE),
+    ("longer than allowed", b"\x10\xff\xff\xff\x7f\x00\x04MQTT\x04\x02\x00", LARGE),
+    ("longer than any CONNECT", b"\x10\xff\xff\x1f\x00\x06MQIsdp\x03", LARGE),
+    ("longer than any CONNECT, of no version", b"\x10\xff\xff\x1f\x00\x06MQIsdp\x04", LARGE),
+    ("reserved packet type with a body", b"\x03\x01\x00", PROTOCOL),
+    ("AUTH first", b"\xf0\x02\x19\x00", PROTOCOL),
+    ("DISCONNECT first [MQTT-3.1.0-1]", b"\xe0\x00", PROTOCOL),
+    ("name longer than the packet", b"\x10\x08\x00\x09MQTT\x04\x02", MALFORMED),
+    ("name not UTF-8", b"\x10\x0d\x00\x04MQT\xff\x04\x02\x00\x3c\x00\x01a", MALFORMED),
+    ("no level [MQTT-3.1.2-2]", b"\x10\x06\x00\x04MQTT", MALFORMED),
+    ("bridge bit in the level [MQTT-3.1.2-2]", b"\x10\x0d\x00\x04MQTT\x84\x02\x00\x3c\x00\x01a", VERSION),
+    (
+        "will message longer than the packet",
+        b"\x10\x13\x00\x04MQTT\x04\x06\x00\x3c\x00\x01a\x00\x01w\x00\x09m",
+        MALFORMED,
+    ),
+    ("will topic with + [MQTT-4.7.1-1]", b"\x10\x13\x00\x04MQTT\x04\x06\x00\x3c\x00\x01a\x00\x01+\x00\x01m", TOPIC),
+    (
+        "will topic not UTF-8 [MQTT-3.1.3-10]",
+        b"\x10\x13\x00\x04MQTT\x04\x06\x00\x3c\x00\x01a\x00\x01\xff\x00\x01m",
+        MALFORMED,
+    ),
+    (
+        "will topic with U+0000 [MQTT-4.7.3-2]",
+        b"\x10\x13\x00\x04MQTT\x04\x06\x00\x3c\x00\x01a\x00\x01\x00\x00\x01m",
+        MALFORMED,
+    ),
+    (
+        "will not announced [MQTT-3.1.2-11]",
+        b"\x10\x13\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a\x00\x01w\x00\x01m",
+        MALFORMED,
+    ),
+    (
+        "password not announced [MQTT-3.1.2-20]",
+        b"\x10\x13\x00\x04MQTT\x04\x82\x00\x3c\x00\x01a\x00\x01u\x00\x01p",
+        MALFORMED,
+    ),
+    ("user name with U+0000 [MQTT-1.5.3-2]", b"\x10\x10\x00\x04MQTT\x04\x82\x00\x3c\x00\x01a\x00\x01\x00", MALFORMED),
+    ("3.1: reserved header bits", b"\x13\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01a", MALFORMED),
+    ("3.1: reserved flag", b"\x10\x0f\x00\x06MQIsdp\x03\x03\x00\x3c\x00\x01a", MALFORMED),
+    ("3.1: no client id", b"\x10\x0c\x00\x06MQIsdp\x03\x02\x00\x3c", MALFORMED),
+    ("3.1: client id not UTF-8", b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01\xc0", MALFORMED),
+    ("3.1: level 5 under the name of 3.1", b"\x10\x0f\x00\x06MQIsdp\x05\x02\x00\x3c\x00\x01a", VERSION),
+    ("3.1: will QoS 3", b"\x10\x15\x00\x06MQIsdp\x03\x1e\x00\x3c\x00\x01a\x00\x01w\x00\x01m", MALFORMED),
+    ("3.1: will topic with a wildcard", b"\x10\x15\x00\x06MQIsdp\x03\x06\x00\x3c\x00\x01a\x00\x01#\x00\x01m", TOPIC),
+    ("3.1: will without its message", b"\x10\x12\x00\x06MQIsdp\x03\x06\x00\x3c\x00\x01a\x00\x01w", MALFORMED),
+    ("3.1: user name cut short", b"\x10\x12\x00\x06MQIsdp\x03\x82\x00\x3c\x00\x01a\x00\x02u", MALFORMED),
+    ("3.1: half a user name length", b"\x10\x10\x00\x06MQIsdp\x03\x82\x00\x3c\x00\x01a\x00", MALFORMED),
+    ("3.1: password without user name", b"\x10\x12\x00\x06MQIsdp\x03\x42\x00\x3c\x00\x01a\x00\x01p", MALFORMED),
+    ("3.1: bytes behind the payload", b"\x10\x10\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01a\x00", MALFORMED),
 ]
 
-# What follows a good CONNECT.
-LATER = [
+# What follows a good CONNECT of 3.1 or 3.1.1.
+_BOTH: list[Case] = [
     ("second CONNECT [MQTT-3.1.0-2]", b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a", PROTOCOL),
     ("CONNACK from a client", b"\x20\x02\x00\x00", PROTOCOL),
     ("SUBACK from a client", b"\x90\x03\x00\x01\x00", PROTOCOL),
@@ -66,6 +113,7 @@ LATER = [
     ("PINGRESP from a client", b"\xd0\x00", PROTOCOL),
     ("type 0", b"\x00\x00", PROTOCOL),
     ("type 15 before MQTT 5", b"\xf0\x00", PROTOCOL),
+    ("AUTH before MQTT 5", b"\xf0\x06\x18\x04\x15\x00\x01S", PROTOCOL),
     ("PUBLISH without a body", b"\x30\x00", MALFORMED),
     ("PUBLISH with half a topic length", b"\x30\x01\x00", MALFORMED),
     ("PUBLISH topic longer than the packet", b"\x30\x03\x00\x05a", MALFORMED),
@@ -80,25 +128,25 @@ LATER = [
     ("PUBLISH QoS 0 retained with DUP [MQTT-3.3.1-2]", b"\x39\x03\x00\x01a", MALFORMED),
     ("PUBLISH QoS 1 without packet id", b"\x32\x03\x00\x01a", MALFORMED),
     ("PUBLISH QoS 1 with half a packet id", b"\x32\x04\x00\x01a\x00", MALFORMED),
-    ("PUBLISH QoS 1 packet id 0 [MQTT-2.3.1-1]", b"\x32\x05\x00\x01a\x00\x00", MALFORMED),
-    ("PUBLISH QoS 2 packet id 0 [MQTT-2.3.1-1]", b"\x34\x05\x00\x01a\x00\x00", MALFORMED),
+    ("PUBLISH QoS 1 packet id 0 [MQTT-2.3.1-1]", b"\x32\x05\x00\x01a\x00\x00", PROTOCOL),
+    ("PUBLISH QoS 2 packet id 0 [MQTT-2.3.1-1]", b"\x34\x05\x00\x01a\x00\x00", PROTOCOL),
     ("PUBACK with flags [MQTT-2.2.2-2]", b"\x41\x02\x00\x01", MALFORMED),
     ("PUBACK without packet id", b"\x40\x00", MALFORMED),
     ("PUBACK with half a packet id", b"\x40\x01\x00", MALFORMED),
     ("PUBACK with a byte too many", b"\x40\x03\x00\x01\x00", MALFORMED),
-    ("PUBACK packet id 0", b"\x40\x02\x00\x00", MALFORMED),
+    ("PUBACK packet id 0", b"\x40\x02\x00\x00", PROTOCOL),
     ("PUBREC with flags [MQTT-2.2.2-2]", b"\x52\x02\x00\x01", MALFORMED),
-    ("PUBREC packet id 0", b"\x50\x02\x00\x00", MALFORMED),
+    ("PUBREC packet id 0", b"\x50\x02\x00\x00", PROTOCOL),
     ("PUBREL without its flag [MQTT-3.6.1-1]", b"\x60\x02\x00\x01", MALFORMED),
     ("PUBREL with another flag [MQTT-3.6.1-1]", b"\x63\x02\x00\x01", MALFORMED),
-    ("PUBREL packet id 0", b"\x62\x02\x00\x00", MALFORMED),
+    ("PUBREL packet id 0", b"\x62\x02\x00\x00", PROTOCOL),
     ("PUBCOMP with flags [MQTT-2.2.2-2]", b"\x71\x02\x00\x01", MALFORMED),
     ("PUBCOMP without packet id", b"\x70\x00", MALFORMED),
     ("SUBSCRIBE without its flag [MQTT-3.8.1-1]", b"\x80\x06\x00\x01\x00\x01a\x00", MALFORMED),
-    ("SUBSCRIBE with other flags [MQTT-3.8.1-1]", b"\x8a\x06\x00\x01\x00\x01a\x00", MALFORMED),
+    ("SUBSCRIBE with other flags [MQTT-3.8.1-1]", b"\x83\x06\x00\x01\x00\x01a\x00", MALFORMED),
     ("SUBSCRIBE empty", b"\x82\x00", MALFORMED),
     ("SUBSCRIBE without a filter [MQTT-3.8.3-3]", b"\x82\x02\x00\x01", PROTOCOL),
-    ("SUBSCRIBE packet id 0 [MQTT-2.3.1-1]", b"\x82\x06\x00\x00\x00\x01a\x00", MALFORMED),
+    ("SUBSCRIBE packet id 0 [MQTT-2.3.1-1]", b"\x82\x06\x00\x00\x00\x01a\x00", PROTOCOL),
     ("SUBSCRIBE without QoS", b"\x82\x05\x00\x01\x00\x01a", MALFORMED),
     ("SUBSCRIBE QoS 3 [MQTT-3.8.3-4]", b"\x82\x06\x00\x01\x00\x01a\x03", MALFORMED),
     ("SUBSCRIBE reserved option bits [MQTT-3.8.3-4]", b"\x82\x06\x00\x01\x00\x01a\x80", MALFORMED),
@@ -109,7 +157,7 @@ LATER = [
     ("UNSUBSCRIBE without its flag [MQTT-3.10.1-1]", b"\xa0\x05\x00\x01\x00\x01a", MALFORMED),
     ("UNSUBSCRIBE empty", b"\xa2\x00", MALFORMED),
     ("UNSUBSCRIBE without a filter [MQTT-3.10.3-2]", b"\xa2\x02\x00\x01", PROTOCOL),
-    ("UNSUBSCRIBE packet id 0 [MQTT-2.3.1-1]", b"\xa2\x05\x00\x00\x00\x01a", MALFORMED),
+    ("UNSUBSCRIBE packet id 0 [MQTT-2.3.1-1]", b"\xa2\x05\x00\x00\x00\x01a", PROTOCOL),
     ("UNSUBSCRIBE filter cut short", b"\xa2\x05\x00\x01\x00\x05a", MALFORMED),
     ("UNSUBSCRIBE filter not UTF-8 [MQTT-3.10.3-1]", b"\xa2\x05\x00\x01\x00\x01\xff", MALFORMED),
     ("PINGREQ with flags [MQTT-2.2.2-2]", b"\xc1\x00", MALFORMED),
@@ -118,4 +166,38 @@ LATER = [
     ("DISCONNECT with a body before MQTT 5", b"\xe0\x01\x00", MALFORMED),
     ("remaining length of five bytes", b"\x30\x80\x80\x80\x80\x01", MALFORMED),
     ("longer than allowed", b"\x30\xff\xff\xff\x7f", LARGE),
+    ("PUBREC without packet id", b"\x50\x00", MALFORMED),
+    ("PUBREL without packet id", b"\x62\x00", MALFORMED),
+    ("PUBREL with a byte too many", b"\x62\x03\x00\x01\x00", MALFORMED),
+    ("PUBCOMP packet id 0", b"\x70\x02\x00\x00", PROTOCOL),
+    ("PUBCOMP with a byte too many", b"\x70\x03\x00\x01\x00", MALFORMED),
+    ("PUBREC with a reason before MQTT 5", b"\x50\x03\x00\x01\x10", MALFORMED),
+    ("PUBLISH topic with a surrogate [MQTT-1.5.3-1]", b"\x30\x05\x00\x03\xed\xbf\xbf", MALFORMED),
+    ("PUBLISH topic beyond Unicode [MQTT-1.5.3-1]", b"\x30\x06\x00\x04\xf4\x90\x80\x80", MALFORMED),
+    ("PUBLISH QoS 3 with DUP and RETAIN [MQTT-3.3.1-4]", b"\x3f\x05\x00\x01a\x00\x01", MALFORMED),
+    ("PUBLISH QoS 2 without packet id", b"\x34\x03\x00\x01a", MALFORMED),
+    ("SUBSCRIBE with half a packet id", b"\x82\x01\x00", MALFORMED),
+    ("SUBSCRIBE second filter cut short", b"\x82\x08\x00\x01\x00\x01a\x00\x00\x02", MALFORMED),
+    ("SUBSCRIBE second filter without QoS", b"\x82\x09\x00\x01\x00\x01a\x00\x00\x01b", MALFORMED),
+    ("UNSUBSCRIBE with half a packet id", b"\xa2\x01\x00", MALFORMED),
+    ("UNSUBSCRIBE with other flags [MQTT-3.10.1-1]", b"\xa3\x05\x00\x01\x00\x01a", MALFORMED),
+    ("UNSUBSCRIBE filter with U+0000 [MQTT-4.7.3-2]", b"\xa2\x05\x00\x01\x00\x01\x00", MALFORMED),
+    ("DISCONNECT with a reason before MQTT 5", b"\xe0\x02\x04\x00", MALFORMED),
 ]
+
+LATER: list[Case] = [
+    *_BOTH,
+    ("PUBREL with DUP, a flag of 3.1 [MQTT-3.6.1-1]", b"\x6a\x02\x00\x01", MALFORMED),
+    ("SUBSCRIBE with DUP, a flag of 3.1 [MQTT-3.8.1-1]", b"\x8a\x06\x00\x01\x00\x01a\x00", MALFORMED),
+    ("UNSUBSCRIBE with DUP, a flag of 3.1 [MQTT-3.10.1-1]", b"\xaa\x05\x00\x01\x00\x01a", MALFORMED),
+]
+
+LATER3: list[Case] = [
+    *((f"3.1: {name}", data, reason) for name, data, reason in _BOTH),
+    ("3.1: PUBREL with DUP and RETAIN", b"\x6b\x02\x00\x01", MALFORMED),
+    ("3.1: PUBACK with DUP", b"\x48\x02\x00\x01", MALFORMED),
+    ("3.1: SUBSCRIBE with DUP and QoS 2", b"\x8c\x06\x00\x01\x00\x01a\x00", MALFORMED),
+    ("3.1: UNSUBSCRIBE with DUP and no QoS", b"\xa8\x05\x00\x01\x00\x01a", MALFORMED),
+]
+
+ALL: list[Case] = [*FIRST, *LATER, *LATER3, *FIRST5, *LATER5]

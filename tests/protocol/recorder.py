@@ -1,11 +1,16 @@
 """A sink that writes down what the reader finds, with runs taken apart, so that any two readings can be compared."""
 
 from wardenmq.broker.protocol.decode import decode_topic_name
-from wardenmq.broker.protocol.errors import MqttError
+from wardenmq.broker.protocol.errors import MqttError, ProtocolError
 from wardenmq.broker.protocol.packets import Packet
+from wardenmq.broker.protocol.properties import decode_publish_properties
 from wardenmq.broker.protocol.reader import PacketReader
+from wardenmq.broker.topic_aliases import IncomingAliases
 
-CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"
+from .build import CONNECT4 as CONNECT
+
+TOPIC_ALIAS_MAXIMUM = 10
+__all__ = ["CONNECT", "TOPIC_ALIAS_MAXIMUM", "Recorder", "read"]
 
 
 class Recorder:
@@ -14,7 +19,11 @@ class Recorder:
     def __init__(self, stop_every: int = 0) -> None:
         self.found: list[object] = []
         self.runs: list[int] = []
-        self.failure: tuple[type[MqttError], int] | None = None
+        self.tapped: list[bytes] = []
+        self.failure: tuple[type[MqttError], int, int | None] | None = None
+        """Kind, reason and the version to answer in."""
+        self.most_buffered = 0
+        self._aliases = IncomingAliases(TOPIC_ALIAS_MAXIMUM)
         self._stop_every = stop_every
         self._calls = 0
 
@@ -33,8 +42,32 @@ class Recorder:
         self.found.append(("publish", flags, decode_topic_name(topic), packet_id, payload))
         return self._stop()
 
-    def acknowledgement(self, packet_type: int, packet_id: bytes) -> bool | None:
-        self.found.append(("acknowledgement", packet_type, packet_id))
+    def publish_run5(
+        self, topic: bytes, properties: bytes, data: bytes, start: int, body: int, end: int, count: int
+    ) -> bool | None:
+        length, rest = divmod(end - start, count)
+        assert rest == 0
+        payloads = [data[at + body : at + length] for at in range(start, end, length)]
+        assert len({data[at : at + body] for at in range(start, end, length)}) == 1
+        for payload in payloads:
+            self._publish5(0, topic, b"", properties, payload)
+        self.runs.append(count)
+        return self._stop()
+
+    def publish5(self, flags: int, topic: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> bool | None:
+        self._publish5(flags, topic, packet_id, properties, payload)
+        return self._stop()
+
+    def _publish5(self, flags: int, topic: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> None:
+        split = decode_publish_properties(properties)
+        if split.topic_alias:
+            topic = self._aliases.resolve(split.topic_alias, topic)
+        elif not topic:
+            raise ProtocolError("neither a topic nor an alias")
+        self.found.append(("publish", flags, decode_topic_name(topic), packet_id, payload, *split))
+
+    def acknowledgement(self, packet_type: int, packet_id: bytes, reason: int = 0) -> bool | None:
+        self.found.append(("acknowledgement", packet_type, packet_id, reason))
         return self._stop()
 
     def packet(self, packet: Packet) -> bool | None:
@@ -46,15 +79,18 @@ class Recorder:
         return bool(self._stop_every) and self._calls % self._stop_every == 0
 
 
-def read(chunks: list[bytes], *, coalesce: bool = True, limit: int = 1_048_576, stop_every: int = 0) -> Recorder:
-    """Feed chunks to a reader; keep what it found and how it failed."""
+def read(
+    chunks: list[bytes], *, coalesce: bool = True, limit: int = 1_048_576, stop_every: int = 0, tap: bool = False
+) -> Recorder:
+    """Feed chunks to a reader; keep what it found, how it failed and the most that it kept."""
     sink = Recorder(stop_every)
-    reader = PacketReader(sink, limit, coalesce=coalesce)
+    reader = PacketReader(sink, limit, coalesce=coalesce, tap=sink.tapped.append if tap else None)
     try:
         for chunk in chunks:
             reader.receive_data(chunk)
             while reader.stopped:
                 reader.resume()
+            sink.most_buffered = max(sink.most_buffered, reader.buffered)
     except MqttError as error:
-        sink.failure = (type(error), error.reason)
+        sink.failure = (type(error), error.reason, error.protocol_version)
     return sink

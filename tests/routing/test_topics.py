@@ -65,6 +65,15 @@ def test_bounds_the_levels(check) -> None:
         check("a/b/c/", 3)
 
 
+@pytest.mark.parametrize("check", [check_name, check_filter])
+def test_bounds_the_bytes(check) -> None:
+    check("a/bcd", 0, 5)
+    check("a/ää", max_bytes=6)
+    for topic in ["a/bcde", "a/ää"]:
+        with pytest.raises(InvalidTopic, match="longer than 5 bytes"):
+            check(topic, max_bytes=5)
+
+
 @pytest.mark.parametrize(
     ("topic_filter", "topic", "expected"),
     [

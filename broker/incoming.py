@@ -1,0 +1,402 @@
+"""The incoming half of a connection and the hot path: what a client publishes and acknowledges.
+
+No task, future, lock or coroutine for a message: it is parsed, checked, routed and written within one call of
+`data_received`. Runs of equal QoS 0 packets are passed on as one slice, or converted once for each form in which
+they are wanted.
+"""
+
+from collections.abc import Coroutine
+from logging import getLogger
+from time import time
+from typing import Any, Protocol
+
+from amqtt.contexts import Action
+
+from .engine import Engine
+from .message import Message
+from .outgoing import Outgoing
+from .protocol.decode import decode_topic_name
+from .protocol.encode import PUBACK, PUBCOMP, PUBREC, encode_publish_head, encode_publish_head5, encode_varint
+from .protocol.errors import MalformedPacket, ProtocolError
+from .protocol.packets import Packet
+from .protocol.properties import PublishProperties, decode_publish_properties
+from .protocol.reason_codes import ReasonCode
+from .router import Route
+from .session import Session
+from .topic_aliases import IncomingAliases
+
+_logger = getLogger(__name__)
+
+_ROUTE_CACHE_LIMIT = 1_024
+_CACHED_TOPIC_LIMIT = 512
+"""Bytes; longer topics are decided each time, so that the cache is bounded in bytes too."""
+_PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 4, 5, 6, 7
+_PLAIN_QOS_1 = 0b0010
+"""The flags of a PUBLISH at QoS 1 with neither DUP nor RETAIN."""
+_NO_PROPERTIES = PublishProperties()
+
+
+class Driver(Protocol):
+    """The connection, as far as its incoming half needs it."""
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether nothing more is read or sent."""
+        ...
+
+    def packet(self, packet: Packet) -> bool | None:
+        """Take a packet that is neither PUBLISH nor an acknowledgement."""
+        ...
+
+    def leave_loop(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Wait for something with reading held; True."""
+        ...
+
+    def hold_for_pace(self) -> bool:
+        """Stop reading until nobody is behind any more; True."""
+        ...
+
+
+class PublishRoute:
+    """What one publisher's messages on one topic with the same flags come to."""
+
+    __slots__ = ("allowed", "generation", "plain3", "rest", "route", "sender", "topic", "topic_bytes")
+
+    def __init__(
+        self, generation: int, topic: str, topic_bytes: bytes, sender: str, allowed: bool, route: Route
+    ) -> None:
+        self.generation = generation
+        self.topic = topic
+        self.topic_bytes = topic_bytes
+        self.sender = sender
+        """The publisher's client id."""
+        self.allowed = allowed
+        self.route = route
+        self.plain3 = route.plain3
+        self.rest = route.mixed or route.empty
+        """Whether there is more to do for a run of 3.1 or 3.1.1 packets than to relay it to `plain3`."""
+
+
+_NOWHERE = Route(())
+
+
+class Incoming:
+    """Take what the reader finds."""
+
+    def __init__(self, engine: Engine, driver: Driver, out: Outgoing) -> None:
+        self.session: Session | None = None
+        """None until the CONNECT has been accepted."""
+        self.aliases: IncomingAliases | None = None
+        self._engine = engine
+        self._router = engine.router
+        self._driver = driver
+        self._out = out
+        self._traffic = out.traffic
+        self._behind = engine.pace.behind
+        self._waits = engine.access.waits
+        self._watched = engine.access.waits or engine.events.messages
+        self._routes: list[dict[bytes, PublishRoute]] = [{} for _ in range(8)]
+
+    def packet(self, packet: Packet) -> bool | None:
+        """Hand on what is none of this half's business."""
+        return self._driver.packet(packet)
+
+    # -- runs of QoS 0 packets
+
+    def publish_run(self, topic: bytes, data: bytes, start: int, end: int, count: int) -> bool | None:
+        """Pass a run of 3.1 or 3.1.1 packets on."""
+        known = self._routes[0].get(topic)
+        if known is None or known.generation != self._router.generation:
+            known = self._resolve(0, topic)
+        self._traffic.messages_received_qos[0] += count
+        plain = known.plain3
+        if plain:
+            chunk = data if end - start == len(data) else data[start:end]
+            for session in plain:
+                link = session.link
+                if link is not None:
+                    link.relay(chunk, count)
+        if known.rest:
+            if known.route.empty:
+                self._count_unwanted(known, count)
+                return None
+            length = (end - start) // count
+            body = _head_length(length) + 2 + len(topic)
+            payloads = [data[at + body : at + length] for at in range(start, end, length)]
+            self._relay5(known.route, topic, b"", payloads)
+            self._deliver_odd(known, payloads, _NO_PROPERTIES)
+        return self._driver.hold_for_pace() if self._behind else None
+
+    def publish_run5(
+        self, topic: bytes, properties: bytes, data: bytes, start: int, body: int, end: int, count: int
+    ) -> bool | None:
+        """Pass a run of MQTT 5 packets on."""
+        found = decode_publish_properties(properties) if properties else _NO_PROPERTIES
+        aliased = found.topic_alias != 0
+        if aliased or not topic:
+            topic = self._topic_of(topic, found)
+        known = self._routes[0].get(topic)
+        if known is None or known.generation != self._router.generation:
+            known = self._resolve(0, topic)
+        self._traffic.messages_received_qos[0] += count
+        route = known.route
+        if route.empty:
+            self._count_unwanted(known, count)
+            return None
+        if route.plain5 and not aliased:
+            chunk = data if end - start == len(data) else data[start:end]
+            for session in route.plain5:
+                link = session.link
+                if link is not None:
+                    link.relay(chunk, count)
+        if aliased or route.plain3 or route.odd or route.groups:
+            length = (end - start) // count
+            payloads = [data[at + body : at + length] for at in range(start, end, length)]
+            if aliased and route.plain5:
+                expiry = found.message_expiry
+                extra = b"" if expiry is None else b"\x02" + expiry.to_bytes(4, "big")
+                self._relay5(route, topic, extra + found.forwarded, payloads)
+            if route.plain3:
+                head = encode_publish_head(0x30, topic, len(payloads[0]))
+                chunk = head + head.join(payloads)
+                for session in route.plain3:
+                    link = session.link
+                    if link is not None:
+                        link.relay(chunk, count)
+            self._deliver_odd(known, payloads, found)
+        return self._driver.hold_for_pace() if self._behind else None
+
+    @staticmethod
+    def _relay5(route: Route, topic: bytes, properties: bytes, payloads: list[bytes]) -> None:
+        """Convert a run for the plain MQTT 5 targets."""
+        if not route.plain5:
+            return
+        block = encode_varint(len(properties)) + properties
+        head = encode_publish_head5(0x30, topic, len(block) + len(payloads[0])) + block
+        chunk = head + head.join(payloads)
+        for session in route.plain5:
+            link = session.link
+            if link is not None:
+                link.relay(chunk, len(payloads))
+
+    def _deliver_odd(self, known: PublishRoute, payloads: list[bytes], properties: PublishProperties) -> None:
+        """Deliver a run message by message to those who need something of their own, and to shared subscriptions."""
+        route = known.route
+        session = self.session
+        if session is None or not (route.odd or route.groups):
+            return
+        engine = self._engine
+        expires_at = _expires_at(properties)
+        for payload in payloads:
+            message = Message(
+                known.topic, payload, 0, False, session.client_id, known.topic_bytes, properties.forwarded, expires_at
+            )
+            for target in route.odd:
+                if target.session.link is not None:
+                    target.session.deliver(message, 0, False, target.identifiers)
+            for group in route.groups:
+                engine.deliver_shared(message, route, group)
+
+    def _count_unwanted(self, known: PublishRoute, count: int) -> None:
+        if known.allowed:
+            self._traffic.no_subscribers += count
+        else:
+            self._traffic.publish_dropped += count
+
+    # -- any other message
+
+    def publish(self, flags: int, topic: bytes, packet_id: bytes, payload: bytes) -> bool | None:
+        """Check, route and acknowledge one message of a 3.1 or 3.1.1 client."""
+        if flags == _PLAIN_QOS_1 and not self._watched:
+            # What follows is `_publish` for the most frequent case, without what it does not need.
+            known = self._routes[_PLAIN_QOS_1].get(topic)
+            if known is None or known.generation != self._router.generation:
+                known = self._resolve(_PLAIN_QOS_1, topic)
+            self._traffic.messages_received_qos[1] += 1
+            if known.route.empty:
+                self._count_unwanted(known, 1)
+            else:
+                message = Message(known.topic, payload, 1, False, known.sender, known.topic_bytes)
+                self._engine.deliver_now(message, known.route)
+            self._out.send_ack(PUBACK, _PUBACK, packet_id)
+            return self._driver.hold_for_pace() if self._behind else None
+        return self._publish(flags, topic, packet_id, payload, _NO_PROPERTIES)
+
+    def publish5(self, flags: int, topic: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> bool | None:
+        """Check, route and acknowledge one message of an MQTT 5 client."""
+        found = decode_publish_properties(properties) if properties else _NO_PROPERTIES
+        if found.topic_alias or not topic:
+            topic = self._topic_of(topic, found)
+        return self._publish(flags, topic, packet_id, payload, found)
+
+    def _publish(
+        self, flags: int, topic: bytes, packet_id: bytes, payload: bytes, properties: PublishProperties
+    ) -> bool | None:
+        qos = flags >> 1 & 3
+        known = self._routes[flags & 7].get(topic)
+        if known is None or known.generation != self._router.generation:
+            known = self._resolve(flags & 7, topic)
+        self._traffic.messages_received_qos[qos] += 1
+        session = self.session
+        if session is None:
+            return True
+        if qos == 2:  # [MQTT-4.3.2-2], [MQTT5-4.3.2-5]
+            if packet_id in session.awaiting_rel:  # [MQTT-4.3.3-2], [MQTT5-4.3.3-10]
+                # [MQTT-4.3.3-10]: received before, not passed on again
+                self._out.send_ack(PUBREC, _PUBREC, packet_id)
+                return None
+            if len(session.awaiting_rel) >= session.max_awaiting_rel:  # [MQTT-3.3.4-9]
+                # [MQTT-3.3.4-7]
+                raise ProtocolError("too many QoS 2 messages wait for PUBREL", ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
+        if self._waits:
+            return self._driver.leave_loop(
+                self._publish_when_allowed(session, known, flags, packet_id, payload, properties)
+            )
+        self._accept(session, known, flags, packet_id, payload, properties)
+        return self._driver.hold_for_pace() if self._behind else None
+
+    def _accept(
+        self,
+        session: Session,
+        known: PublishRoute,
+        flags: int,
+        packet_id: bytes,
+        payload: bytes,
+        properties: PublishProperties,
+    ) -> None:
+        qos = flags >> 1 & 3
+        engine = self._engine
+        reason = 0
+        if known.allowed:
+            route = known.route
+            retain = flags & 1
+            if retain or not route.empty or engine.events.messages:
+                message = Message(
+                    known.topic,
+                    payload,
+                    qos,
+                    retain == 1,
+                    session.identity.client_id,
+                    known.topic_bytes,
+                    properties.forwarded,
+                    None if properties.message_expiry is None else time() + properties.message_expiry,
+                )
+                if engine.events.messages:
+                    engine.events.message(session.client_id, message, packet_id)
+                if retain and not engine.retain(message):  # [MQTT-3.3.1-12], [MQTT5-3.3.1-8]
+                    reason = ReasonCode.QUOTA_EXCEEDED
+                if engine.deliver_now(message, route) == 0 and reason == 0:
+                    reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
+            else:
+                reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
+            if route.empty:
+                self._traffic.no_subscribers += 1
+        else:
+            self._traffic.publish_dropped += 1
+            reason = ReasonCode.NOT_AUTHORIZED
+            if engine.events.messages:  # amqtt's plugins see what is received, allowed or not
+                message = Message(known.topic, payload, qos, bool(flags & 1))
+                engine.events.message(session.client_id, message, packet_id, permitted=False)
+        # 3.1 and 3.1.1 know no negative acknowledgement: denied or not, they get the same [MQTT-3.3.5-2]
+        if qos == 1:
+            # [MQTT-2.3.1-6], [MQTT-3.3.4-1], [MQTT-4.3.2-2], [MQTT5-4.3.2-4]
+            self._out.send_ack(PUBACK, _PUBACK, packet_id, reason)
+        elif qos == 2:
+            if reason < 0x80 or session.protocol_version != 5:
+                session.awaiting_rel.add(packet_id)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-9], [MQTT5-4.3.3-13]
+            self._out.send_ack(PUBREC, _PUBREC, packet_id, reason)  # [MQTT-3.3.4-1], [MQTT5-4.3.3-8]
+
+    async def _publish_when_allowed(
+        self,
+        session: Session,
+        known: PublishRoute,
+        flags: int,
+        packet_id: bytes,
+        payload: bytes,
+        properties: PublishProperties,
+    ) -> None:
+        """Ask foreign topic plugins about the publisher and each receiver before the message goes on."""
+        view, engine = session.view, self._engine
+        allowed = known.allowed and view is not None and await engine.access.consult(view, Action.PUBLISH, known.topic)
+        if allowed:
+            route = await engine.allowed_route(known.topic, self._router.route(known.topic, session.client_id))
+        else:
+            route = _NOWHERE
+        if not self._driver.closed:
+            checked = PublishRoute(known.generation, known.topic, known.topic_bytes, known.sender, allowed, route)
+            self._accept(session, checked, flags, packet_id, payload, properties)
+
+    def acknowledgement(self, packet_type: int, packet_id: bytes, reason: int = 0) -> bool | None:
+        """Move a handshake on."""
+        self._traffic.acks_received[packet_type] += 1
+        session = self.session
+        if session is None:
+            raise ProtocolError("an acknowledgement before the CONNECT was answered")
+        if packet_type == _PUBREL:
+            known = packet_id in session.awaiting_rel
+            if known:
+                session.awaiting_rel.discard(packet_id)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-12]
+            else:
+                self._traffic.missed[_PUBREL] += 1
+            not_found = 0 if known else ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
+            self._out.send_ack(PUBCOMP, _PUBCOMP, packet_id, not_found)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
+        else:
+            session.acknowledge(packet_type, (packet_id[0] << 8) | packet_id[1], reason)
+            if session.replays:
+                self._engine.replays.go_on(session)
+        return None
+
+    # -- topics that are not in the cache
+
+    def _topic_of(self, topic: bytes, properties: PublishProperties) -> bytes:
+        """Find the topic of a packet with an alias or without a topic; raises `ProtocolError`."""
+        if not properties.topic_alias:
+            raise ProtocolError("neither a topic nor a topic alias")
+        if self.aliases is None:
+            raise ProtocolError("PUBLISH before the CONNECT was answered")
+        if topic:
+            decode_topic_name(topic)  # what is no topic must not be kept as one
+        return self.aliases.resolve(properties.topic_alias, topic)
+
+    def _resolve(self, flags: int, topic_bytes: bytes) -> PublishRoute:
+        """Decide on a topic that is not in the cache; raises `MalformedPacket` or `ProtocolError`."""
+        session = self.session
+        if session is None:
+            raise ProtocolError("PUBLISH before the CONNECT was answered")
+        engine = self._engine
+        settings = engine.settings
+        topic = decode_topic_name(topic_bytes)
+        if len(topic_bytes) > settings.max_topic_length:
+            raise MalformedPacket(f"a topic of {len(topic_bytes)} bytes", ReasonCode.TOPIC_NAME_INVALID)
+        limit = settings.max_topic_levels
+        if limit and topic.count("/") >= limit:
+            raise MalformedPacket(f"a topic of more than {limit} levels", ReasonCode.TOPIC_NAME_INVALID)
+        if flags >> 1 > settings.max_qos_allowed:  # [MQTT-3.2.2-11]
+            raise ProtocolError("a QoS that is not supported", ReasonCode.QOS_NOT_SUPPORTED)
+        if flags & 1 and not settings.retain_available:  # [MQTT-3.2.2-14]
+            raise ProtocolError("retained messages are not supported", ReasonCode.RETAIN_NOT_SUPPORTED)
+        self._traffic.cache_miss += 1
+        allowed = engine.may_publish(session.identity, topic, flags >> 1, bool(flags & 1))
+        if not allowed:
+            _logger.info("client %r: publish to %r denied", session.client_id, topic)
+        route = engine.router.route(topic, session.client_id) if allowed else _NOWHERE
+        known = PublishRoute(engine.router.generation, topic, topic_bytes, session.client_id, allowed, route)
+        if len(topic_bytes) > _CACHED_TOPIC_LIMIT:
+            return known
+        routes = self._routes[flags]
+        if len(routes) >= _ROUTE_CACHE_LIMIT:
+            routes.clear()
+        routes[topic_bytes] = known
+        return known
+
+
+def _expires_at(properties: PublishProperties) -> float | None:
+    return None if properties.message_expiry is None else time() + properties.message_expiry
+
+
+def _head_length(packet_length: int) -> int:
+    """Count the bytes of a packet's fixed header from its whole length."""
+    for size in (1, 2, 3):
+        if packet_length - 1 - size < 1 << (7 * size):
+            return 1 + size
+    return 5

@@ -1,0 +1,142 @@
+"""A listener at an address: TCP, TLS, WebSocket or Unix socket."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from logging import getLogger
+from typing import cast
+
+from ..connection import Connection, Door
+from ..settings import MqttSettings
+from .acceptor import BACKLOG, Acceptor
+from .arrival import Arrival, Passage
+from .limits import ListenerLimits
+from .listener import Listener
+from .options import ListenerOptions
+from .sockets import Address, SocketFile, UnixAddress, bind
+from .tls import CertificateError, Certificates
+
+_logger = getLogger(__name__)
+
+
+class BoundListener(Listener):
+    """Accept connections at one address.
+
+    A plain TCP connection is made by the event loop itself, with nothing in between, and asks here whether there is
+    room. Any other socket is accepted by an `Acceptor` and has an `Arrival` for its handshakes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        limits: ListenerLimits,
+        address: Address,
+        options: ListenerOptions | None = None,
+        certificates: Certificates | None = None,
+    ) -> None:
+        super().__init__(name, kind, limits)
+        self.certificates = certificates
+        self._address = address
+        self._options = options or ListenerOptions()
+        self._arrivals: set[Arrival] = set()
+        self._servers: list[asyncio.Server | Acceptor] = []
+        self._bound: tuple[str, int] | None = None
+        self._file: SocketFile | None = None
+        self._passage: Passage | None = None
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """The address that is bound, which tells the port where 0 was asked for; a Unix socket's has no port."""
+        return self._bound
+
+    @property
+    def handshaking(self) -> int:
+        """Sockets that are accepted and not through their handshakes yet."""
+        return len(self._arrivals)
+
+    async def open(
+        self, loop: asyncio.AbstractEventLoop, make_connection: Callable[[Door], Connection], settings: MqttSettings
+    ) -> None:
+        """Bind and listen; raises OSError."""
+        sockets = await bind(loop, self._address)
+        if isinstance(self._address, UnixAddress):
+            self._file = SocketFile(self._address.path)
+            self._bound = (str(self._address), 0)
+        else:
+            first = cast("tuple[str, int]", sockets[0].getsockname())
+            self._bound = (first[0], first[1])
+        self._passage = Passage(
+            loop=loop,
+            door=self,
+            make_connection=make_connection,
+            limits=self.limits,
+            options=self._options,
+            certificates=self.certificates,
+            websocket=self.kind in ("ws", "wss"),
+            peer=self._bound if self._file is not None else None,
+            connect_timeout=settings.connect_timeout,
+            max_message_size=settings.max_packet_size,
+        )
+        direct = self.kind == "tcp" and not self._options.proxy_protocol
+        for place, bound in enumerate(sockets):
+            try:
+                if direct:
+                    # [MQTT-7.1.1-1], [MQTT-4.2.0-1]
+                    server = await loop.create_server(lambda: make_connection(self), sock=bound, backlog=BACKLOG)
+                else:
+                    server = Acceptor(loop, bound, self._accepted)
+                    server.start()
+            except BaseException:
+                for unused in sockets[place:]:
+                    unused.close()
+                self.stop()
+                raise
+            self._servers.append(server)
+
+    def stop(self) -> None:
+        """Accept no more connections and cut off those in a handshake; connections that are there stay."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for arrival in list(self._arrivals):
+            arrival.abort()
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
+
+    def reload_certificates(self) -> None:
+        """Have new connections get the certificates as they are in their files now; raises CertificateError.
+
+        Where that fails, the ones in use stay in use, and the log says so.
+        """
+        if self.certificates is None:
+            return
+        try:
+            self.certificates.reload()
+        except CertificateError as error:
+            _logger.error("listener %s keeps its certificates: %s", self.listener_id, error)
+            raise
+        _logger.info("listener %s has new certificates", self.listener_id)
+
+    # -- sockets that need a handshake
+
+    def _accepted(self, accepted: socket.socket, peer: object) -> None:
+        passage = self._passage
+        if passage is None:
+            accepted.close()
+            return
+        address = cast("tuple[str, int]", peer)[:2] if isinstance(peer, tuple) else None
+        now = passage.loop.time()
+        # Behind a proxy the client's address is not known yet; a Unix socket's peers have none.
+        known = address is not None and not self._options.proxy_protocol
+        refusal = self.limits.check(address[0], now) if known and address else self.limits.check_room(now)
+        if refusal is not None and not self.limits.may_explain(now):
+            accepted.close()
+            return
+        self._arrivals.add(Arrival(passage, accepted, address, refusal, self._arrived))
+        self._empty.clear()
+
+    def _arrived(self, arrival: Arrival) -> None:
+        self._arrivals.discard(arrival)
+        self._look_whether_empty()

@@ -1,0 +1,161 @@
+"""Bind the sockets of a listener: TCP at one or all of a name's addresses, or a Unix socket."""
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+
+UNIX_PREFIX = "unix:"
+_IGNORED = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""What binding says where the machine has no IPv6, say, though the name has such an address."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """Where a listener listens; `host` is None for all addresses of the machine, port 0 is any free one."""
+
+    host: str | None
+    port: int
+
+    def __str__(self) -> str:
+        host = self.host or ""
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """The file of a Unix socket, and its permissions."""
+
+    path: str
+    mode: int
+
+    def __str__(self) -> str:
+        return f"{UNIX_PREFIX}{self.path}"
+
+
+Address = TcpAddress | UnixAddress
+
+
+def read_address(text: str, default_port: int, socket_mode: int) -> Address:
+    """Read a listener's `bind` in any of amqtt's forms (HOST:PORT, [IPV6]:PORT, :PORT, PORT, HOST), or unix:/PATH.
+
+    Raises ValueError.
+    """
+    if text.startswith(UNIX_PREFIX):
+        path = text.removeprefix(UNIX_PREFIX)
+        if not path.startswith("/"):
+            raise ValueError("the path of a Unix socket must be absolute")
+        return UnixAddress(path, socket_mode)
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
+            raise ValueError("an IPv6 address must stand in brackets, followed by a colon and the port")
+        return TcpAddress(host, _read_port(rest.removeprefix(":"), default_port))
+    host, colon, port = text.rpartition(":")
+    if not colon and port and not port.isdigit():
+        return TcpAddress(port, default_port)
+    return TcpAddress(host or None, _read_port(port, default_port))
+
+
+def _read_port(text: str, default: int) -> int:
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise ValueError(f"{text!r} is no port")
+    return int(text)
+
+
+async def bind(loop: asyncio.AbstractEventLoop, address: Address) -> list[socket.socket]:
+    """Bind without listening yet; raises OSError, with nothing left bound."""
+    if isinstance(address, UnixAddress):
+        return [_bind_unix(address)]
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    bound: list[socket.socket] = []
+    port, passed_over = address.port, OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    try:
+        for family, _, _, _, target in dict.fromkeys(found):
+            try:
+                # The first socket finds the free port, the others take the same.
+                bound.append(_bind_tcp(family, (target[0], port, *target[2:])))
+            except OSError as error:
+                if len(found) == 1 or error.errno not in _IGNORED:
+                    raise
+                passed_over = error
+                continue
+            port = bound[0].getsockname()[1]
+        if not bound:
+            raise passed_over
+    except BaseException:
+        for opened in bound:
+            opened.close()
+        raise
+    return bound
+
+
+def _bind_tcp(family: int, target: tuple[object, ...]) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix" and sys.platform != "cygwin":
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # so that 0.0.0.0 and [::] can both be listened at, as asyncio has it
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.setblocking(False)
+        opened.bind(target)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _bind_unix(address: UnixAddress) -> socket.socket:
+    _remove_stale(address.path)
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        opened.setblocking(False)
+        opened.bind(address.path)
+        # Nobody can connect before `listen`, so that the file's first permissions let nobody in.
+        os.chmod(address.path, address.mode)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file of a server that is gone; raises OSError if one is there, or something else is."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EEXIST, "the file exists and is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        except BlockingIOError:
+            pass  # somebody listens, and has more to accept than it can
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+class SocketFile:
+    """Remember the file of a bound Unix socket, to remove that file and no later one in its place."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        found = os.lstat(path)
+        self._identity = (found.st_dev, found.st_ino)
+
+    def remove(self) -> None:
+        """Remove the file if it is still the same."""
+        with suppress(FileNotFoundError):
+            found = os.lstat(self._path)
+            if (found.st_dev, found.st_ino) == self._identity:
+                os.unlink(self._path)

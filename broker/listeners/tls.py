@@ -1,0 +1,123 @@
+"""TLS of one listener: its certificates, and how they are exchanged for newer ones while it runs.
+
+A reload makes everything anew beside what is in use and swaps it in as a whole, so that a listener never serves half
+of a change, and connections that exist keep what they have.
+"""
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .options import CertificateFiles
+
+_VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+_Fingerprint = tuple[tuple[int, int, int] | None, ...]
+
+
+class CertificateError(ValueError):
+    """Say which file cannot be used and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Name the files of a listener; the authorities are those that clients' certificates are checked against."""
+
+    certificate: CertificateFiles
+    sni: Mapping[str, CertificateFiles] = field(default_factory=dict[str, CertificateFiles])
+    cafile: str | None = None
+    capath: str | None = None
+    cadata: str | None = None
+    verify_client: str = "none"
+    protocol: str = "mqtt"
+    """The name of what is spoken inside, for application-layer protocol negotiation."""
+
+
+class Certificates:
+    """Hold the TLS context that new connections get; raises CertificateError if there is none to begin with."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self._settings = settings
+        self._fingerprint = self._take_fingerprint()
+        self.context = _make_context(settings)
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether a file is another than when it was last looked at; costs one `stat` a file."""
+        return self._take_fingerprint() != self._fingerprint
+
+    def reload(self) -> None:
+        """Read all files anew; raises CertificateError, with the certificates in use left as they were."""
+        # Taken first, so that a file that changes while it is read counts as changed. Kept even if reading fails:
+        # a certificate whose key has not been written yet is tried again when the key comes, and not every second.
+        self._fingerprint = self._take_fingerprint()
+        self.context = _make_context(self._settings)
+
+    def _take_fingerprint(self) -> _Fingerprint:
+        settings = self._settings
+        paths = [settings.certificate.certfile, settings.certificate.keyfile]
+        for files in settings.sni.values():
+            paths += [files.certfile, files.keyfile]
+        paths += [path for path in (settings.cafile, settings.capath) if path is not None]
+        return tuple(_state(path) for path in paths)
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _make_context(settings: TlsSettings) -> ssl.SSLContext:
+    context = _with_certificate(settings, settings.certificate)
+    if settings.sni:
+        by_name = {name: _with_certificate(settings, files) for name, files in settings.sni.items()}
+
+        def choose(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+            chosen = _find(by_name, name.lower()) if name else None
+            if chosen is not None:
+                connection.context = chosen
+
+        context.sni_callback = choose
+    return context
+
+
+def _find(by_name: Mapping[str, ssl.SSLContext], name: str) -> ssl.SSLContext | None:
+    """Find a host name, or the entry with `*` in place of its first label."""
+    exact = by_name.get(name)
+    return exact if exact is not None else by_name.get(f"*.{name.partition('.')[2]}")
+
+
+def _with_certificate(settings: TlsSettings, files: CertificateFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # In TLS 1.2 a client could otherwise ask for new handshakes in a row, each of which costs us far more than it.
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols([settings.protocol])
+    try:
+        context.load_cert_chain(files.certfile, files.keyfile, password=_refuse_password)
+    except (OSError, ValueError) as error:
+        raise CertificateError(f"{files.certfile} and {files.keyfile} cannot be used: {_reason(error)}") from error
+    if settings.cafile or settings.capath or settings.cadata:
+        try:
+            context.load_verify_locations(settings.cafile, settings.capath, settings.cadata)
+        except (OSError, ValueError) as error:
+            authorities = settings.cafile or settings.capath or "'cadata'"
+            raise CertificateError(f"{authorities} cannot be used: {_reason(error)}") from error
+    context.verify_mode = _VERIFY[settings.verify_client]
+    return context
+
+
+def _refuse_password() -> str:
+    """Answer OpenSSL, which would otherwise ask at the terminal and wait."""
+    raise ValueError("the key is protected by a password")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return {"KEY_VALUES_MISMATCH": "the key is not the certificate's"}.get(
+            error.reason or "", "it is not what it should be in PEM format"
+        )
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,95 @@
+"""Wills: checked like any publish of their client, sent at once or after their delay."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from logging import getLogger
+from time import time
+from typing import Any
+
+from amqtt.contexts import Action
+from amqtt.session import Session as AmqttSession
+
+from .access import PUBLISH
+from .access_control import AccessControl
+from .message import Message
+from .protocol.packets import Will
+from .routing.topics import InvalidTopic
+from .session import Session
+
+_logger = getLogger(__name__)
+
+
+class Wills:
+    """Publish what clients left to be said."""
+
+    def __init__(
+        self,
+        access: AccessControl,
+        publish: Callable[[Message], int],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._access = access
+        self._publish = publish
+        self._spawn = spawn
+        self.published = 0
+        self.denied = 0
+
+    def lay(self, session: Session, will: Will, lives_on: bool) -> None:
+        """Publish a will, after its delay where the session lives on that long."""
+        if will.delay and lives_on:  # [MQTT5-3.1.3-9]
+            session.delayed_will = will
+            loop = asyncio.get_running_loop()
+            session.will_timer = loop.call_later(will.delay, self.execute, session)
+        else:
+            self._check_and_publish(session, will)
+
+    def execute(self, session: Session) -> None:
+        """Publish a will that waits, because its delay is over or its session has ended."""
+        will = session.delayed_will
+        self.forget(session)
+        if will is not None:
+            self._check_and_publish(session, will)
+
+    @staticmethod
+    def forget(session: Session) -> None:
+        """Drop a will that waits: its client is back in time [MQTT5-3.1.3-9]."""
+        session.delayed_will = None
+        if session.will_timer is not None:
+            session.will_timer.cancel()
+            session.will_timer = None
+
+    def _check_and_publish(self, session: Session, will: Will) -> None:
+        identity = session.identity
+        if will.topic.startswith("$") or not self._access.authorize(
+            identity, PUBLISH, will.topic, will.qos, will.retain
+        ):
+            self.denied += 1
+            _logger.info("will of client %r not published: %r is denied", identity.client_id, will.topic)
+            return
+        message = Message(
+            will.topic,
+            will.payload,
+            will.qos,
+            will.retain,  # [MQTT-3.1.2-16], [MQTT-3.1.2-17], [MQTT5-3.1.2-14], [MQTT5-3.1.2-15]
+            sender=identity.client_id,
+            properties=will.properties,
+            expires_at=None if will.message_expiry is None else time() + will.message_expiry,
+        )
+        if self._access.waits:
+            self._spawn(self._publish_when_allowed(session.view, message))  # the next connection's is another
+        else:
+            self._send(message)
+
+    async def _publish_when_allowed(self, view: AmqttSession | None, message: Message) -> None:
+        if view is not None and await self._access.consult(view, Action.PUBLISH, message.topic):
+            self._send(message)
+        else:
+            self.denied += 1
+
+    def _send(self, message: Message) -> None:
+        try:
+            self._publish(message)
+        except InvalidTopic as error:
+            _logger.info("will of client %r not published: %s", message.sender, error)
+            return
+        self.published += 1

@@ -1,0 +1,136 @@
+"""Logins by SCRAM: exchanges against the logins in memory, which tell a stranger nothing about who has one."""
+
+import secrets
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from .authentication import Outcome, Verdict, admit
+from .database import Database, Statement
+from .errors import Invalid
+from .logins import Logins, StoredLogin
+from .saslprep import Unprepared, prepare
+from .scram import MIN_ITERATIONS, BadMessage, Challenged, ScramKeys, keys_of_nobody, parse_client_first
+
+DEFAULT_ITERATIONS = 600_000
+"""As hard to guess through, on the hardware that guesses, as the argon2id hash beside it."""
+
+MAX_ITERATIONS = 100_000_000
+
+_SECRET = "scram_secret"  # noqa: S105 (the setting's name)
+_SECRET_BYTES = 32
+_NONCE_BYTES = 24
+
+
+def check_iterations(iterations: int) -> None:
+    """Raise Invalid for fewer than the standard allows, and more than anybody waits for; 0 offers no SCRAM."""
+    if iterations and not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
+        raise Invalid(f"scram_iterations must be 0 or between {MIN_ITERATIONS} and {MAX_ITERATIONS}.")
+
+
+class ScramLogins:
+    """Know which keys count for a name, and whether SCRAM is offered at all."""
+
+    def __init__(self, logins: Logins, clock: Callable[[], float], iterations: int) -> None:
+        """Derive with so many iterations; 0 offers no SCRAM."""
+        self.iterations = iterations
+        self._logins = logins
+        self._clock = clock
+        self._secret = secrets.token_bytes(_SECRET_BYTES)
+
+    async def load(self, database: Database) -> None:
+        """Read the database's secret, or give it one."""
+        read = "SELECT value FROM setting WHERE key = ?"
+        if not await database.read(read, [_SECRET]):
+            # Not by the writer: this is no change that somebody made, and so none for the audit log.
+            insert = "INSERT INTO setting (key, value) VALUES (?, ?)"
+            await database.transact([Statement(insert, [(_SECRET, self._secret.hex())])])
+        [(secret,)] = await database.read(read, [_SECRET])
+        self._secret = bytes.fromhex(secret)
+
+    def salt(self, login_type: str, name: str) -> bytes | None:
+        """Return what the keys of a login are salted with; None where it cannot be used with SCRAM."""
+        if not self.iterations or login_type != "username":
+            return None
+        try:
+            # Clients send the prepared name, so that no other is ever found.
+            reachable = prepare(name, "query") == name
+        except Unprepared:
+            return None
+        return self._nobody(name).salt if reachable else None
+
+    def begin(self, presented: Collection[str]) -> "ScramExchange | None":
+        """Begin an exchange with a client that presented these user names otherwise; None where SCRAM is off."""
+        return ScramExchange(self, presented) if self.iterations else None
+
+    def keys(self, name: str) -> tuple[StoredLogin | None, ScramKeys]:
+        """Return a name's login and keys; the login None and the keys nobody's where it cannot log in with SCRAM."""
+        nobody = self._nobody(name)  # computed for everybody, so that the time it takes tells nothing
+        stored = self._logins.find("username", name)
+        if stored is None or stored.secret is None or stored.secret.scram is None:
+            return None, nobody
+        return stored, stored.secret.scram
+
+    def admit(self, proved: StoredLogin) -> Verdict:
+        """Decide on a login whose keys were the right ones when the exchange began."""
+        current = self._logins.find("username", proved.login.login)
+        if current is None or current.login.id != proved.login.id or current.secret != proved.secret:
+            return Verdict(Outcome.WRONG, "the login was changed during the exchange")
+        return admit(current, self._clock())
+
+    def _nobody(self, name: str) -> ScramKeys:
+        return keys_of_nobody(self._secret, name, self.iterations)
+
+
+class ScramExchange:
+    """Be one client's exchange: two messages in, a challenge and a verdict out."""
+
+    def __init__(self, logins: ScramLogins, presented: Collection[str]) -> None:
+        self._logins = logins
+        self._presented = presented
+        self._respond: Callable[[bytes | None], bytes | Verdict] = self._invite
+
+    def respond(self, data: bytes | None) -> bytes | Verdict:
+        """Answer the client's next message with a challenge or with the verdict that ends the exchange."""
+        step, self._respond = self._respond, _ended
+        try:
+            return step(data)
+        except BadMessage as error:
+            return Verdict(Outcome.MALFORMED, f"the SCRAM exchange failed: {error.message}")
+
+    def _invite(self, data: bytes | None) -> bytes | Verdict:
+        if data is None:
+            # The client has the first word here and may be asked for it [MQTT-4.12.0-2].
+            self._respond = self._challenge
+            return b""
+        return self._challenge(data)
+
+    def _challenge(self, data: bytes | None) -> bytes | Verdict:
+        first = parse_client_first(data or b"")
+        if not all(_same(name, first.name) for name in self._presented):
+            return Verdict(Outcome.WRONG, "the SCRAM user name is not the one presented")
+        stored, keys = self._logins.keys(first.name)
+        challenged = Challenged(first, secrets.token_urlsafe(_NONCE_BYTES), keys)
+        self._respond = lambda answer: self._decide(challenged, stored, answer)
+        return challenged.challenge.encode()
+
+    def _decide(self, challenged: Challenged, stored: StoredLogin | None, data: bytes | None) -> Verdict:
+        answer = challenged.check(data or b"")
+        if stored is None:
+            return Verdict(Outcome.WRONG, "the login is unknown or has no SCRAM keys")
+        if answer is None:
+            return Verdict(Outcome.WRONG, "the SCRAM proof is wrong")
+        verdict = self._logins.admit(stored)
+        if verdict.outcome is not Outcome.ACCEPTED:
+            return verdict
+        return replace(verdict, username=stored.login.login, answer=answer)
+
+
+def _same(presented: str, proved: str) -> bool:
+    try:
+        return prepare(presented, "query") == proved
+    except Unprepared:
+        return False
+
+
+def _ended(data: bytes | None) -> Verdict:
+    return Verdict(Outcome.MALFORMED, "the SCRAM exchange is over")

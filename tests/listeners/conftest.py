@@ -1,0 +1,22 @@
+"""Every asynchronous test here runs on each event loop that the server may run on."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from .certificates import Authority
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    try:
+        import uvloop
+    except ImportError:
+        return {"asyncio": asyncio.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Issue what the listeners and their clients need."""
+    return Authority(tmp_path_factory.mktemp("authority"))
