@@ -1,168 +1,82 @@
-"""paho-mqtt, the client most people start with, in a thread of its own as they run it."""
+"""What paho-mqtt lets its user do that the other libraries do not: hold acknowledgements back, and read reasons."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from wardenmq.broker.broker import Broker
+from wardenmq.broker.settings import MqttSettings
 
 from ..engine.conditions import until
+from .kinds import Meeting
+from .node import Node
+from .paho_party import PahoParty
+from .party import SECONDS, VERSIONS, Filter, Kind, Options, fence
+from .places import Certificates, Place, open_place
 
-VERSIONS = {"3.1": MQTTProtocolVersion.MQTTv31, "3.1.1": MQTTProtocolVersion.MQTTv311}
-
-
-class PahoClient:
-    """A paho client with what it has seen; its callbacks run in its own thread and only append."""
-
-    def __init__(self, broker: Broker, client_id: str, **options: Any) -> None:
-        self._address = broker.addresses["default"]
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, **options)
-        self.connects: list[tuple[bool, str]] = []
-        self.granted: list[list[int]] = []
-        self.disconnects: list[str] = []
-        self.messages: list[paho.MQTTMessage] = []
-        self.published: list[int] = []
-        self.client.on_connect = lambda _c, _u, flags, code, _p: self.connects.append(
-            (bool(flags.session_present), str(code))
-        )
-        self.client.on_subscribe = lambda _c, _u, _mid, codes, _p: self.granted.append([code.value for code in codes])
-        self.client.on_disconnect = lambda _c, _u, _f, code, _p: self.disconnects.append(str(code))
-        self.client.on_message = lambda _c, _u, message: self.messages.append(message)
-        self.client.on_publish = lambda _c, _u, mid, _code, _p: self.published.append(mid)
-
-    async def connect(self, keep_alive: int = 60) -> None:
-        await asyncio.to_thread(self.client.connect, *self._address, keep_alive)
-        self.client.loop_start()
-        await until(lambda: bool(self.connects))
-
-    async def subscribe(self, *filters: tuple[str, int]) -> list[int]:
-        before = len(self.granted)
-        self.client.subscribe(list(filters))
-        await until(lambda: len(self.granted) > before)
-        return self.granted[-1]
-
-    async def publish_all(self, topic: str, payloads: list[bytes], qos: int, *, retain: bool = False) -> None:
-        before = len(self.published)
-        for payload in payloads:
-            self.client.publish(topic, payload, qos, retain)
-        await until(lambda: len(self.published) == before + len(payloads), 15)
-
-    async def disconnect(self) -> None:
-        self.client.disconnect()
-        await until(lambda: bool(self.disconnects))
-        await asyncio.to_thread(self.client.loop_stop)
+IN_FLIGHT = 4
 
 
-Opener = Callable[..., Any]
+async def join(place: Place, node: Node, level: int, client_id: str, **options: Any) -> PahoParty:
+    more = {"manual_ack": True} if options.pop("manual_ack", False) else {}
+    party = PahoParty(Kind("paho", level), place, Options(client_id=client_id, **options), node, **more)
+    await party.connect()
+    return party
 
 
-@asynccontextmanager
-async def _opened(broker: Broker) -> AsyncIterator[Opener]:
-    async with AsyncExitStack() as stack:
-
-        async def connected(client_id: str, keep_alive: int = 60, **options: Any) -> PahoClient:
-            client = PahoClient(broker, client_id, **options)
-            stack.callback(client.client.loop_stop)
-            stack.callback(client.client.disconnect)
-            await client.connect(keep_alive)
-            return client
-
-        yield connected
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("qos", [0, 1, 2])
-async def test_publish_and_subscribe(broker: Broker, version: str, qos: int) -> None:
-    """[MQTT-4.6.0-6]: a hundred messages in both versions, complete and in order."""
-    async with _opened(broker) as connected:
-        subscriber = await connected("sub", protocol=VERSIONS[version])
-        publisher = await connected("pub", protocol=VERSIONS[version])
-        assert await subscriber.subscribe(("t/#", qos)) == [qos]
-        payloads = [b"%d" % n for n in range(100)]
-        await publisher.publish_all("t/x", payloads, qos)
-        await until(lambda: len(subscriber.messages) >= 100)
-        assert [m.payload for m in subscriber.messages] == payloads
-        assert {m.qos for m in subscriber.messages} == {qos}
-        sessions = {session.client_id: session.protocol_version for session in broker.registry}
-        assert sessions == dict.fromkeys(("sub", "pub"), int(VERSIONS[version]))
-
-
-async def test_retained_and_will(broker: Broker) -> None:
-    """[MQTT-3.3.1-6] [MQTT-3.1.2-8] [MQTT-3.1.2-17]."""
-    async with _opened(broker) as connected:
-        dying = PahoClient(broker, "dying")
-        dying.client.will_set("state/dying", b"offline", 1, retain=True)
-        await dying.connect()
-        await dying.publish_all("state/dying", [b"online"], 1, retain=True)
-        watcher = await connected("watcher")
-        await watcher.subscribe(("state/#", 1))
-        await until(lambda: len(watcher.messages) == 1)
-        sock = dying.client.socket()
-        assert sock is not None
-        await asyncio.to_thread(dying.client.loop_stop)
-        sock.close()
-        await until(lambda: len(watcher.messages) == 2)
-        late = await connected("late")
-        await late.subscribe(("state/#", 1))
-        await until(lambda: len(late.messages) == 1)
-        assert [(m.payload, m.retain) for m in watcher.messages] == [(b"online", True), (b"offline", False)]
-        assert [(m.payload, m.retain) for m in late.messages] == [(b"offline", True)]
-
-
-async def test_a_persistent_session(broker: Broker) -> None:
-    """[MQTT-3.2.2-2] [MQTT-4.1.0-1]: session present as the client sees it, and what was missed."""
-    async with _opened(broker) as connected:
-        device = await connected("device", clean_session=False)
-        assert device.connects == [(False, "Success")]
-        await device.subscribe(("t", 2))
-        await device.disconnect()
-        publisher = await connected("pub")
-        await publisher.publish_all("t", [b"1", b"2", b"3"], 2)
-        device = await connected("device", clean_session=False)
-        assert device.connects == [(True, "Success")]
-        await until(lambda: len(device.messages) == 3)
-        assert [m.payload for m in device.messages] == [b"1", b"2", b"3"]
-
-
-async def test_keep_alive_holds_an_idle_client(broker: Broker) -> None:
-    """[MQTT-3.1.2-24] [MQTT-3.12.4-1]: paho's own pings are answered and keep it connected."""
-    async with _opened(broker) as connected:
-        idle = await connected("idle", keep_alive=1)
-        session = broker.registry.get("idle")
+@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("level", VERSIONS, ids=VERSIONS.values())
+async def test_no_more_in_flight_than_allowed(certificates: Certificates, node: Node, level: int, qos: int) -> None:
+    """[MQTT5-3.3.4-9]: one more for each acknowledgement; before version 5 the broker's own limit holds."""
+    settings = MqttSettings(max_inflight=100 if level == 5 else IN_FLIGHT)
+    properties = {"receive_maximum": IN_FLIGHT} if level == 5 else {}
+    async with open_place(certificates, settings=settings) as place:
+        narrow = await join(place, node, level, "narrow", manual_ack=True, properties=properties)
+        publisher = await join(place, node, level, "pub")
+        session = place.broker.registry.get("narrow")
         assert session is not None
-        before = session.traffic.packets_received_total
-        await until(lambda: session.traffic.packets_received_total >= before + 3, 10)
-        assert session.connected and not idle.disconnects
+        try:
+            await narrow.subscribe(Filter("t", qos), Filter("fence", 0))
+            await publisher.publish_all("t", [b"%d" % n for n in range(10)], qos)
+            for acknowledged in range(7):
+                await fence(publisher, narrow)
+                await until(lambda: len(narrow.messages) == IN_FLIGHT + acknowledged, SECONDS)  # noqa: B023
+                assert session.in_flight_count == IN_FLIGHT
+                narrow.client.ack(narrow.mids[acknowledged], qos)
+                await narrow.take(IN_FLIGHT + acknowledged + 1 if acknowledged < 6 else 10)
+            assert narrow.payloads() == [b"%d" % n for n in range(10)]
+        finally:
+            await publisher.close()
+            await narrow.close()
 
 
-async def test_take_over_and_reconnect(broker: Broker) -> None:
-    """[MQTT-3.1.4-2]: the old connection ends; paho in a reconnect loop would fight, so it is stopped first."""
-    async with _opened(broker) as connected:
-        old = await connected("same", reconnect_on_failure=False)
-        await connected("same", reconnect_on_failure=False)
-        await until(lambda: bool(old.disconnects))
-        assert broker.registry.connected_count == 1
+@pytest.mark.parametrize(("level", "code"), [(4, 0x80), (5, 0x8F)], ids=["3.1.1", "5"])
+async def test_a_filter_that_is_too_deep(meeting: Meeting, level: int, code: int) -> None:
+    """[MQTT-3.8.4-5]: one filter that the broker does not take, beside one that it does."""
+    client = await meeting.join(Kind("paho", level), "c1")
+    levels = "/".join("x" * (meeting.broker.settings.max_topic_levels + 1))
+    assert await client.subscribe(Filter("good", 1), Filter(levels, 1)) == [1, code]
 
 
-async def test_a_denied_subscription(broker: Broker) -> None:
-    """[MQTT-4.7.1-2]: paho refuses such filters itself, so the filter is one that only the server can refuse."""
-    async with _opened(broker) as connected:
-        client = await connected("c1")
-        levels = "/".join("x" * (broker.settings.max_topic_levels + 1))
-        assert await client.subscribe(("good", 1), (levels, 1)) == [1, 128]
+@pytest.mark.parametrize("level", VERSIONS, ids=VERSIONS.values())
+async def test_exactly_once_over_broken_connections(meeting: Meeting, level: int) -> None:
+    """[MQTT-4.3.3-2] [MQTT-4.4.0-1]: paho sends again what was not acknowledged; the subscriber sees nothing twice."""
+    subscriber = await meeting.join(Kind("paho", level), "sub")
+    await subscriber.subscribe(Filter("t", 2))
+    properties = {"session_expiry": 600} if level == 5 else {}
+    publisher = await meeting.join(Kind("paho", level), "pub", clean=False, reconnect=True, properties=properties)
+    assert isinstance(publisher, PahoParty)
+    sent = [b"%d" % n for n in range(200)]
+    for start in range(0, 200, 50):
+        for payload in sent[start : start + 50]:
+            publisher.client.publish("t", payload, 2)
+        await subscriber.take(start + 5)
+        await publisher.drop()
+    await subscriber.take(200)
+    await fence_at_qos_2(publisher, subscriber)
+    assert sorted(subscriber.payloads(), key=int) == sent
 
 
-async def test_large_messages(broker: Broker) -> None:
-    """[MQTT-3.3.2-1]: half a megabyte at each QoS."""
-    async with _opened(broker) as connected:
-        subscriber, publisher = await connected("sub"), await connected("pub")
-        await subscriber.subscribe(("t", 2))
-        payload = bytes(range(256)) * 2000
-        for qos in (0, 1, 2):
-            await publisher.publish_all("t", [payload], qos)
-        await until(lambda: len(subscriber.messages) == 3)
-        assert [(m.payload, m.qos) for m in subscriber.messages] == [(payload, 0), (payload, 1), (payload, 2)]
+async def fence_at_qos_2(publisher: PahoParty, subscriber: Any) -> None:
+    """Wait until nothing of the publisher's is unfinished, and have a last message arrive."""
+    await until(lambda: not publisher.client._out_messages, SECONDS)
+    await subscriber.subscribe(Filter("fence", 1))
+    await fence(publisher, subscriber)
