@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format quickstart bench clean
+.PHONY: help run test spec check format quickstart bench soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ run: $(VENV)/run.stamp ## Start the server with its defaults, data in ./data
 
 test: $(VENV)/dev.stamp ## Run all tests
 	$(BIN)/python -m pytest -q -n $(JOBS)
+
+spec: | $(BIN)/python ## Print which statements of the MQTT standards the code and the tests name
+	$(BIN)/python tests/spec/coverage.py
 
 check: $(VENV)/dev.stamp ## Lint, check the format and the types
 	$(BIN)/ruff check .
@@ -34,6 +37,9 @@ quickstart: $(VENV)/dev.stamp ## Go through the README's steps on a server of th
 
 bench: $(VENV)/dev.stamp ## Compare the throughput with stock amqtt's
 	$(BIN)/python bench/quick.py
+
+soak: $(VENV)/dev.stamp ## Let 5 of 100 subscribers never read, 60 s at QoS 0 and 60 s at QoS 1
+	$(BIN)/python bench/slow_consumer.py --seconds 60
 
 clean: ## Remove what the other targets made, ./data excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import os
 import select
 import signal
 import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from wire import CONNECTED, connect_packet, packet, subscribe_packet, subscribed, text
 
 REQUIRED_RATIO = 20.0
 PAYLOAD_BYTES = 64
@@ -48,6 +49,9 @@ class Target:
     username: str
     password: str
     pid: int
+    api: str = ""
+    api_key: str = ""
+    api_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,48 +73,36 @@ class Result:
 # -- the load
 
 
-def _text(value: bytes) -> bytes:
-    return struct.pack("!H", len(value)) + value
-
-
-def _packet(first: int, body: bytes) -> bytes:
-    if len(body) > 127:
-        raise ValueError("this load generator sends small packets only")
-    return bytes((first, len(body))) + body
-
-
 def build_chunk(topics: int) -> bytes:
     """Build a run of PUBLISH packets whose payloads all differ, the topics taking turns."""
-    heads = [_text(b"bench/%05d" % n) for n in range(topics)]
-    return b"".join(_packet(0x30, heads[n % topics] + b"%0*d" % (PAYLOAD_BYTES, n)) for n in range(CHUNK_MESSAGES))
+    heads = [text(b"bench/%05d" % n) for n in range(topics)]
+    return b"".join(packet(0x30, heads[n % topics] + b"%0*d" % (PAYLOAD_BYTES, n)) for n in range(CHUNK_MESSAGES))
 
 
-def _receive(sock: socket.socket, count: int) -> bytes:
+def receive(sock: socket.socket, expected: bytes) -> None:
+    """Wait for an answer; RuntimeError if it is another one."""
     data = b""
-    while len(data) < count:
-        part = sock.recv(count - len(data))
+    while len(data) < len(expected):
+        part = sock.recv(len(expected) - len(data))
         if not part:
             raise RuntimeError("the broker closed the connection")
         data += part
-    return data
+    if data != expected:
+        raise RuntimeError(f"the broker answered {data.hex()}, not {expected.hex()}")
 
 
-def _connect(target: Target, client_id: str) -> socket.socket:
+def connect(target: Target, client_id: str) -> socket.socket:
+    """Open a clean session."""
     sock = socket.create_connection((target.host, target.port), timeout=START_SECONDS)
-    body = _text(b"MQTT") + b"\x04\xc2" + struct.pack("!H", 0)
-    body += _text(client_id.encode()) + _text(target.username.encode()) + _text(target.password.encode())
-    sock.sendall(_packet(0x10, body))
-    answer = _receive(sock, 4)
-    if answer != b"\x20\x02\x00\x00":
-        raise RuntimeError(f"the broker answered the CONNECT with {answer.hex()}")
+    sock.sendall(connect_packet(client_id, target.username, target.password))
+    receive(sock, CONNECTED)
     return sock
 
 
-def _subscribe(sock: socket.socket) -> None:
-    sock.sendall(_packet(0x82, b"\x00\x01" + _text(FILTER) + b"\x00"))
-    answer = _receive(sock, 5)
-    if answer != b"\x90\x03\x00\x01\x00":
-        raise RuntimeError(f"the broker answered the SUBSCRIBE with {answer.hex()}")
+def subscribe(sock: socket.socket, topic_filter: bytes, qos: int = 0) -> None:
+    """Subscribe and be granted the QoS."""
+    sock.sendall(subscribe_packet(topic_filter, qos))
+    receive(sock, subscribed(qos))
 
 
 class Load:
@@ -170,14 +162,14 @@ def measure(target: Target, chunk: bytes, seconds: float) -> Result:
     """Load a broker for that long and read its CPU time before and after."""
     process = psutil.Process(target.pid)
     size = len(chunk) // CHUNK_MESSAGES
-    with _connect(target, "bench-subscriber") as subscriber, _connect(target, "bench-publisher") as publisher:
-        _subscribe(subscriber)
+    with connect(target, "bench-subscriber") as subscriber, connect(target, "bench-publisher") as publisher:
+        subscribe(subscriber, FILTER)
         load = Load(publisher, subscriber, chunk)
         load.run(WARM_UP_SECONDS)
         sent, received = load.sent, load.received
-        cpu, wall = _cpu_seconds(process), time.monotonic()
+        cpu, wall = cpu_seconds(process), time.monotonic()
         load.run(seconds)
-        cpu, wall = _cpu_seconds(process) - cpu, time.monotonic() - wall
+        cpu, wall = cpu_seconds(process) - cpu, time.monotonic() - wall
         lost = (load.sent - load.received) // size
         delivered = (load.received - received) // size
         if not delivered or sent == load.sent or cpu <= 0:
@@ -185,7 +177,8 @@ def measure(target: Target, chunk: bytes, seconds: float) -> Result:
         return Result(delivered, cpu, wall, lost, load.altered)
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
+    """Read the CPU time that a process has used so far, all threads."""
     times = process.cpu_times()
     return times.user + times.system
 
@@ -194,10 +187,10 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 @contextmanager
-def _running(command: list[str], ready: str) -> Iterator[tuple[int, str]]:
+def _running(command: list[str], ready: str, environment: dict[str, str] | None = None) -> Iterator[tuple[int, str]]:
     """Start a broker of ours, give its process id and the rest of its ready line, and end it."""
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment)
         try:
             yield process.pid, _await_line(process, ready)
         except Exception:
@@ -232,8 +225,30 @@ def _await_line(process: subprocess.Popen[bytes], ready: str) -> str:
 
 
 @contextmanager
-def running_wardenmq(*, uvloop: bool) -> Iterator[Target]:
-    """Run wardenmq as users do, with the login and the rule of its first start."""
+def tree_environment(tree: Path | None) -> Iterator[dict[str, str] | None]:
+    """Give the environment in which `wardenmq` is the given source tree; None, for our own, without one.
+
+    The root of a tree is the package itself, so a directory in which it has that name goes ahead of all others.
+    """
+    if tree is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "wardenmq").symlink_to(tree.resolve(), target_is_directory=True)
+        environment = {**os.environ, "PYTHONPATH": directory}
+        program = "import wardenmq; print(wardenmq.__path__[0])"
+        found = subprocess.run([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, cwd=directory)
+        if Path(found.stdout.decode().strip()).resolve() != tree.resolve():
+            raise RuntimeError(f"{tree} is no source tree of wardenmq")
+        yield environment
+
+
+@contextmanager
+def running_wardenmq(*, uvloop: bool, environment: dict[str, str] | None = None) -> Iterator[Target]:
+    """Run wardenmq as users do, with the login and the rule of its first start.
+
+    An environment takes the place of this process's own.
+    """
     # The server takes uvloop where it can be imported; the plain loop is had by making that impossible.
     hide = "" if uvloop else "sys.modules['uvloop'] = None; "
     program = f"import sys; {hide}sys.argv[0] = 'wardenmq'; from wardenmq.cli import main; main()"
@@ -241,10 +256,12 @@ def running_wardenmq(*, uvloop: bool) -> Iterator[Target]:
     with tempfile.TemporaryDirectory() as data:
         options = ["serve", "--data-dir", data, "--mqtt", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--api", "127.0.0.1:0"]
         command = [sys.executable, *start, *options, "--log-level", "warning"]
-        with _running(command, "wardenmq ready ") as (pid, line):
-            host, _, port = json.loads(line)["mqtt"].rpartition(":")
-            credentials = json.loads((Path(data) / "initial-credentials.json").read_text(encoding="utf-8"))
-            yield Target(host, int(port), credentials["mqtt_username"], credentials["mqtt_password"], pid)
+        with _running(command, "wardenmq ready ", environment) as (pid, line):
+            where = json.loads(line)
+            host, _, port = where["mqtt"].rpartition(":")
+            first = json.loads((Path(data) / "initial-credentials.json").read_text(encoding="utf-8"))
+            api = where["api"], first["api_key"], first["api_secret"]
+            yield Target(host, int(port), first["mqtt_username"], first["mqtt_password"], pid, *api)
 
 
 @contextmanager
