@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test spec check format quickstart bench soak clean
+.PHONY: help run test spec check format quickstart bench soak fuzz clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,9 @@ bench: $(VENV)/dev.stamp ## Compare the throughput with stock amqtt's
 
 soak: $(VENV)/dev.stamp ## Let 5 of 100 subscribers never read, 60 s at QoS 0 and 60 s at QoS 1
 	$(BIN)/python bench/slow_consumer.py --seconds 60
+
+fuzz: $(VENV)/dev.stamp ## Feed the decoders and the routing 4,000 inputs for each property, some minutes
+	$(BIN)/python -m pytest -q -n $(JOBS) --hypothesis-profile=fuzz tests/protocol tests/routing tests/listeners/test_proxy_protocol.py
 
 clean: ## Remove what the other targets made, ./data excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -44,6 +44,8 @@ class Identity:
     listener: str = ""
     superuser: bool = False
     confined: bool = False
+    certificate_name: str | None = None
+    """The user name that a TLS client certificate proved."""
     policy: object | None = field(default=None, repr=False)
 
 

@@ -57,8 +57,8 @@ class Gate(Protocol):
         """Send the CONNACK and start the session's timers."""
         ...
 
-    def end_at(self, delay: float) -> None:
-        """Close the connection after `delay` seconds, because the credential is valid no longer."""
+    def end_at(self, delay: float | None) -> None:
+        """Close the connection after `delay` seconds, because the credential is valid no longer; None for never."""
         ...
 
 
@@ -101,6 +101,7 @@ class Admission:
         self.choose_client_id()
         self.choose_keep_alive()
         self.choose_expiry()
+        self.check_certificate()
         decision = self.authenticate()
         if isawaitable(decision):
             return decision
@@ -154,7 +155,7 @@ class Admission:
         if self.connect.protocol_version == 5:
             self.keep_alive = limit
         else:
-            raise Refused(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "the keep-alive is longer than allowed")
+            raise Refused(ReasonCode.NOT_AUTHORIZED, f"a keep-alive of {self.keep_alive} seconds, and {limit} allowed")
 
     def choose_expiry(self) -> None:
         """Find how long the session outlives its connection."""
@@ -166,6 +167,12 @@ class Admission:
         asked = cast("int", connect.properties.get(PropertyId.SESSION_EXPIRY_INTERVAL, 0))
         self.expiry_interval = limit_expiry(asked, settings.max_session_expiry_interval)
 
+    def check_certificate(self) -> None:
+        """Refuse a user name that is not the one of the client's certificate, whatever plugins decide by it."""
+        proved, presented = self.gate.certificate_name, self.connect.username
+        if proved is not None and presented is not None and presented != proved:
+            raise Refused(ReasonCode.BAD_USER_NAME_OR_PASSWORD, "the user name is not that of the certificate")
+
     def authenticate(self) -> Decision | Awaitable[Decision]:
         """Ask who this is."""
         connect, access = self.connect, self.engine.access
@@ -173,7 +180,7 @@ class Admission:
         if access.needs_view or self.engine.events.wants_view():
             self.view = build_view(
                 client_id=self.client_id,
-                username=connect.username,
+                username=self._username,
                 password=connect.password,
                 clean_session=connect.clean_start,
                 keep_alive=connect.keep_alive,
@@ -259,6 +266,7 @@ class Admission:
             self.gate.listener_id,
             accept.superuser,
             accept.confined,
+            self.gate.certificate_name,
         )
         session = self.session
         if session is None:
@@ -370,7 +378,9 @@ class Admission:
             return True
         identity, accept = session.identity, self.accept
         if identity.principal is None and accept.principal is None:
-            return identity.username == self._username
+            # A name that a certificate proved is not the same as one that was merely presented.
+            proved = self.gate.certificate_name
+            return identity.username == self._username and identity.certificate_name == proved
         return identity.principal == accept.principal
 
     @property

@@ -136,11 +136,12 @@ class Broker(AmqttContract):
         return Connection(self._engine, door, self._flusher, self._loop)
 
     def _keep_house(self) -> None:
+        # Before anything that may fail, so that one fault does not end it for good.
+        self._housekeeping = self._loop.call_later(_HOUSEKEEPING_INTERVAL, self._keep_house)
         self._engine.expire_sessions()
         self._engine.expire_retained()
         self._gauges.collect()
         self._listeners.keep_house(self._loop.time())
-        self._housekeeping = self._loop.call_later(_HOUSEKEEPING_INTERVAL, self._keep_house)
 
     # -- what the management and the tests look at
 

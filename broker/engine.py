@@ -5,7 +5,7 @@ a foreign plugin must be asked.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine, Iterable
 from logging import getLogger
 from time import time
@@ -49,6 +49,8 @@ class EngineCounters:
         self.connections_refused = 0
         """Sockets that were turned away because of a limit or a rate."""
         self.connected = 0
+        self.closed: Counter[ReasonCode] = Counter()
+        """Connections that the server closed, by reason; refused CONNECTs are among them."""
         self.connects = 0
         self.connects_refused = 0
         self.disconnected = 0

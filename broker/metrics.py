@@ -145,6 +145,7 @@ def collect_limits(engine: Engine, live: list[Traffic]) -> dict[str, int]:
         "wills_denied": engine.wills.denied,
         "events_dropped": engine.events.dropped,
         "undecided_dropped": counters.undecided_dropped,
+        **{f"closed.{reason.name.lower()}": count for reason, count in counters.closed.items()},
     }
 
 

@@ -5,6 +5,7 @@ reads slowly, it waits here: QoS 0 up to a bound, QoS 1 and 2 in the session's q
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from time import time
 
@@ -55,9 +56,16 @@ class Outgoing:
     """Write to one client; the session's `Link`."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, flusher: Flusher, pace: Pace, traffic: Traffic, limit: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        flusher: Flusher,
+        pace: Pace,
+        traffic: Traffic,
+        limit: int,
+        closed_for: Counter[ReasonCode],
     ) -> None:
-        """`limit` is the number of bytes that may wait for the socket."""
+        """`limit` is the number of bytes that may wait for the socket; `closed_for` counts why the server closed."""
+        self._closed_for = closed_for
         self.traffic = traffic
         self.transport: asyncio.Transport | None = None
         self.version = 4
@@ -76,7 +84,7 @@ class Outgoing:
         """Shown every packet that is written, where a plugin listens to packets."""
         self.session_waits: Callable[[], bool] = _nothing_waits
         """Tells whether the session's queue still is too full to let publishers go on."""
-        self.unread_acks: Callable[[], None] = _ignore
+        self.unread_answers: Callable[[], None] = _ignore
         """Called when the peer sends and does not read what it is answered."""
         self._loop = loop
         self._flusher = flusher
@@ -203,6 +211,8 @@ class Outgoing:
         """Send what is waiting and close; MQTT 5 clients are told the reason, earlier ones cannot be."""
         if self.closed:
             return
+        if reason is not ReasonCode.SUCCESS:
+            self._closed_for[reason] += 1
         if self.version == 5 and self.acknowledged and reason is not ReasonCode.SUCCESS:
             said = disconnect_reason(reason)
             self.send_with_reason(
@@ -252,7 +262,7 @@ class Outgoing:
             self._size += 4 + _ENTRY_OVERHEAD
             self.traffic.acks_sent[packet_type] += 1
             if self._size > self._limit and self._paused:
-                self.unread_acks()
+                self.unread_answers()
 
     def send_with_reason(
         self, packet_type: int, reason: ReasonCode, encode: Callable[[Properties], bytes], *, always: bool = False
@@ -285,7 +295,7 @@ class Outgoing:
         self.traffic.acks_sent[packet_type] += 1
         if self._size > self._limit and self._paused:
             # A peer that sends and never reads its acknowledgements is not read any more, so that they stay bounded.
-            self.unread_acks()
+            self.unread_answers()
 
     def flush(self) -> None:
         """Hand what has been gathered to the transport, unless the transport has enough."""

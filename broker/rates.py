@@ -73,3 +73,22 @@ class AddressRates:
         else:
             buckets.move_to_end(address)
         return bucket.allow(1, now)
+
+
+class ClientRates:
+    """Hold what one client may send: messages and bytes per second, in bursts of a second's worth; 0 for no bound."""
+
+    __slots__ = ("_bytes", "_messages", "_messages_seen")
+
+    def __init__(self, messages: float, size: float) -> None:
+        self._messages = TokenBucket(messages, max(1.0, messages)) if messages else None
+        self._bytes = TokenBucket(size, max(1.0, size)) if size else None
+        self._messages_seen = 0
+
+    def take(self, size: int, messages: int, now: float) -> float:
+        """Count bytes that came and all messages so far; return the seconds until both are within their rates."""
+        debt = 0.0 if self._bytes is None else self._bytes.take(size, now)
+        if self._messages is not None:
+            debt = max(debt, self._messages.take(messages - self._messages_seen, now))
+            self._messages_seen = messages
+        return debt

@@ -4,10 +4,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from wardenmq.store.directory import Directory
 from wardenmq.store.scram import MIN_ITERATIONS
 
 from .processes import ANY_PORTS, ServerProcess
+
+# The same inputs each time, so that a change is to blame when a test fails.
+settings.register_profile("test", derandomize=True, deadline=None)
+settings.load_profile("test")
+# `make fuzz` looks for longer; what it finds is replayed by later runs from Hypothesis's own directory.
+settings.register_profile("fuzz", max_examples=4_000, deadline=None, suppress_health_check=list(HealthCheck))
 
 Launch = Callable[..., Awaitable[ServerProcess]]
 

@@ -1,0 +1,135 @@
+"""SUBSCRIBE and UNSUBSCRIBE of one client."""
+
+from collections.abc import Coroutine
+from typing import Any, Protocol, cast
+
+from amqtt.contexts import Action
+
+from .engine import Engine
+from .outgoing import Outgoing
+from .protocol.encode import SUBACK_FAILURE, encode_suback, encode_suback5, encode_unsuback, encode_unsuback5
+from .protocol.errors import ProtocolError
+from .protocol.packets import PacketType, Subscribe, Unsubscribe
+from .protocol.properties import PropertyId, encode_properties
+from .protocol.reason_codes import ReasonCode
+from .routing.topics import has_wildcard, is_shared, split_share
+from .session import Session
+
+
+class Waiter(Protocol):
+    """The connection, as far as a SUBSCRIBE needs it that must wait for a foreign plugin."""
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether nothing more is read or sent."""
+        ...
+
+    def leave_loop(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Wait for something with reading held; True."""
+        ...
+
+
+class Subscribing:
+    """Enter and take out the subscriptions of one client."""
+
+    def __init__(self, engine: Engine, waiter: Waiter, out: Outgoing) -> None:
+        self._engine = engine
+        self._waiter = waiter
+        self._out = out
+
+    def subscribe(self, session: Session, packet: Subscribe) -> bool | None:
+        """Enter what is allowed, answer, and begin to send retained messages; raises `MqttError`."""
+        engine = self._engine
+        if session.protocol_version < 5:  # in 3.1 and 3.1.1 a filter that is none is a protocol violation
+            engine.check_filters(request.topic_filter for request in packet.requests)
+        self._check_available(session, packet)
+        if engine.access.waits:
+            return self._waiter.leave_loop(self._subscribe_when_allowed(session, packet))
+        identifier = cast("int | None", packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER))
+        codes: list[int] = []
+        replayed: list[tuple[str, int]] = []
+        for request in packet.requests:  # [MQTT-3.8.4-4], [MQTT5-3.8.4-5]
+            wanted = engine.replays.wanted(session, request)
+            code = engine.subscribe(session, request, identifier)
+            codes.append(code)
+            if wanted and code < SUBACK_FAILURE:
+                replayed.append((request.topic_filter, code))
+        self._answer(session, packet, codes)
+        for topic_filter, qos in replayed:
+            engine.replays.begin(session, topic_filter, qos)  # [MQTT-3.3.1-6], [MQTT5-3.8.4-4]
+        return None
+
+    async def _subscribe_when_allowed(self, session: Session, packet: Subscribe) -> None:
+        """Do the same where foreign topic plugins must be asked first."""
+        view, engine = session.view, self._engine
+        identifier = cast("int | None", packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER))
+        codes: list[int] = []
+        replayed: list[tuple[str, int]] = []
+        for request in packet.requests:
+            wanted = engine.replays.wanted(session, request)
+            allowed = view is not None and await engine.access.consult(
+                view, Action.SUBSCRIBE, _plain_filter(request.topic_filter)
+            )
+            code = engine.subscribe(session, request, identifier) if allowed else int(ReasonCode.NOT_AUTHORIZED)
+            codes.append(code)
+            if wanted and code < SUBACK_FAILURE:
+                replayed.append((request.topic_filter, code))
+        if self._waiter.closed:
+            return
+        self._answer(session, packet, codes)
+        for topic_filter, qos in replayed:
+            await engine.replays.begin_allowed(session, topic_filter, qos)
+
+    def _check_available(self, session: Session, packet: Subscribe) -> None:
+        """Raise `ProtocolError` for what an MQTT 5 client was told is not to be had (3.2.2.3.11 to 3.2.2.3.13)."""
+        if session.protocol_version < 5:
+            return
+        settings = self._engine.settings
+        if not settings.subscription_identifiers and PropertyId.SUBSCRIPTION_IDENTIFIER in packet.properties:
+            raise ProtocolError("a subscription identifier", ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED)
+        for request in packet.requests:
+            if not settings.wildcard_subscription and has_wildcard(request.topic_filter):
+                raise ProtocolError("a wildcard", ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED)
+            if not settings.shared_subscription and is_shared(request.topic_filter):
+                raise ProtocolError("a shared subscription", ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
+
+    def _answer(self, session: Session, packet: Subscribe, codes: list[int]) -> None:
+        self._engine.events.subscribed(session.client_id, packet, codes)
+        # [MQTT-3.8.4-1], [MQTT-3.8.4-2]
+        if session.protocol_version < 5:
+            # 3.1 has no code for a failure: what is refused looks granted there
+            answers = [
+                # [MQTT-3.8.4-5], [MQTT-3.9.3-2]
+                code if code < SUBACK_FAILURE else SUBACK_FAILURE if session.protocol_version == 4 else request.qos
+                for request, code in zip(packet.requests, codes, strict=True)
+            ]
+            self._out.send(encode_suback(packet.packet_id, answers), PacketType.SUBACK)
+            return
+        self._out.send_with_reason(
+            PacketType.SUBACK,
+            ReasonCode(max(codes)),
+            # [MQTT5-3.8.4-6], [MQTT5-3.8.4-7]
+            lambda properties: encode_suback5(packet.packet_id, codes, encode_properties(properties)),
+        )
+
+    def unsubscribe(self, session: Session, packet: Unsubscribe) -> None:
+        """Take subscriptions out and answer; raises `MqttError`."""
+        engine = self._engine
+        if session.protocol_version < 5:
+            engine.check_filters(packet.topic_filters)
+        codes = [  # [MQTT-3.10.4-6], [MQTT-3.11.3-1], [MQTT-3.11.3-2]
+            ReasonCode.SUCCESS if engine.unsubscribe(session, topic_filter) else ReasonCode.NO_SUBSCRIPTION_EXISTED
+            for topic_filter in packet.topic_filters
+        ]
+        # [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.11.3-1]
+        five = session.protocol_version == 5
+        data = encode_unsuback5(packet.packet_id, codes) if five else encode_unsuback(packet.packet_id)
+        self._out.send(data, PacketType.UNSUBACK)
+
+
+def _plain_filter(topic_filter: str) -> str:
+    """Give the filter that plugins are asked about: what a shared subscription shares."""
+    try:
+        return split_share(topic_filter)[1]
+    except ValueError:  # it will be refused as no filter
+        return topic_filter
