@@ -1,6 +1,7 @@
 """The composition root: lay the parts of one server together in order, and take them down in reverse."""
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from .broker.settings import MqttSettings
 from .config.address import format_address, split_address
 from .config.plugin_options import check_plugins
 from .config.settings import Settings
+from .file_limit import bound_connections, raise_file_limit
 from .mgmt_api.application import create_application, create_runner
 from .mgmt_api.settings import ApiSettings
 from .store.directory import Directory
@@ -94,7 +96,7 @@ class Server:
     async def _start_broker(self, directory: Directory) -> Broker:
         listeners = {name: listener.for_amqtt() for name, listener in self.settings.listeners.items()}
         config: dict[str, Any] = {"listeners": listeners, "plugins": dict(self.settings.plugins)}
-        limits = MqttSettings(**self.settings.mqtt.model_dump())
+        limits = _within_files(MqttSettings(**self.settings.mqtt.model_dump()))
         try:
             broker = Broker(config, settings=limits, directory=directory)
             await broker.start()
@@ -159,6 +161,21 @@ def describe(credentials: InitialCredentials, settings: Settings) -> str:
     width = max(len(name) for name in credentials.__slots__)
     lines += [f"  {name:<{width}}  {getattr(credentials, name)}" for name in credentials.__slots__]
     return "\n".join(lines)
+
+
+def _within_files(settings: MqttSettings) -> MqttSettings:
+    """Let the process open as many files as it may, and no more connections than these allow."""
+    files = raise_file_limit()
+    most = bound_connections(settings.max_connections, files)
+    if most == settings.max_connections:
+        return settings
+    logger.warning(
+        "At most %d connections instead of %s: the process may open only %d files (ulimit -n, LimitNOFILE)",
+        most,
+        settings.max_connections or "any number of",
+        files,
+    )
+    return dataclasses.replace(settings, max_connections=most)
 
 
 def _print_line(text: str) -> None:

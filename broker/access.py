@@ -29,7 +29,10 @@ class ConnectRequest:
     protocol_version: int
     """3, 4 or 5."""
     certificate_name: str | None = None
-    """The user name that a TLS client certificate proved, where the listener takes user names from there."""
+    """The user name that a TLS client certificate proved, where the listener takes user names from there.
+
+    Empty where it requires a certificate and the client's names nobody.
+    """
 
 
 @dataclass(slots=True)

@@ -30,7 +30,6 @@ class AccessControl:
         self._authenticators: list[ConnectAuthenticator] = []
         self._foreign_auth: list[BaseAuthPlugin] = []
         self._enhanced: list[EnhancedAuthenticator] = []
-        self._all_enhanced = True
         self._authorizers: list[TopicAuthorizer] = []
         self._foreign_topic: list[BaseTopicPlugin] = []
         self.allowed = 0
@@ -45,8 +44,6 @@ class AccessControl:
                 self._foreign_auth.append(auth)
             if isinstance(auth, EnhancedAuthenticator):
                 self._enhanced.append(auth)
-            else:
-                self._all_enhanced = False
         for topic in topic_plugins:
             if isinstance(topic, TopicAuthorizer):
                 self._authorizers.append(topic)
@@ -96,17 +93,14 @@ class AccessControl:
         return accepted or _nobody_decided()
 
     def exchange(self, request: ConnectRequest, method: str) -> AuthExchange | None:
-        """Begin an enhanced authentication with the first plugin that offers the method; None where none does.
+        """Begin an enhanced authentication; None where the method is not offered.
 
-        Nor is any offered while a plugin is loaded that knows of no exchanges: it must agree to every client, and
-        without a password it cannot be asked.
+        None is offered while several authentication plugins are loaded: all must agree to every client, but an
+        exchange is one plugin's alone, and the others could only be asked with a password that nobody has.
         """
-        if not self._all_enhanced:
+        if len(self._enhanced) != 1 or len(self._authenticators) + len(self._foreign_auth) != 1:
             return None
-        for plugin in self._enhanced:
-            if (exchange := plugin.exchange(request, method)) is not None:
-                return exchange
-        return None
+        return self._enhanced[0].exchange(request, method)
 
     def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
         """Decide by our own plugins; with none loaded everything is allowed, as in amqtt."""

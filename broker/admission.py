@@ -170,6 +170,8 @@ class Admission:
     def check_certificate(self) -> None:
         """Refuse a user name that is not the one of the client's certificate, whatever plugins decide by it."""
         proved, presented = self.gate.certificate_name, self.connect.username
+        if proved == "":
+            raise Refused(ReasonCode.BAD_USER_NAME_OR_PASSWORD, "the certificate names nobody")
         if proved is not None and presented is not None and presented != proved:
             raise Refused(ReasonCode.BAD_USER_NAME_OR_PASSWORD, "the user name is not that of the certificate")
 
@@ -270,11 +272,14 @@ class Admission:
         )
         session = self.session
         if session is None:
-            session = self.session = Session(identity, engine.settings, engine.absent)  # [MQTT5-3.1.2-6]
+            session = self.session = Session(identity, engine.settings, engine.absent)
+            session.access_generation = engine.rechecks.generation
             engine.counters.sessions_created += 1
         else:
             engine.registry.remove(session)
             engine.wills.forget(session)
+            if session.identity.username != identity.username:
+                session.access_generation = -1  # the rules of another name
             session.identity = identity
             engine.router.invalidate()
             engine.counters.sessions_resumed += 1
@@ -286,7 +291,7 @@ class Admission:
                 self.view.username = accept.username
         session.view = self.view
         if self.session_present:
-            engine.recheck_subscriptions(session)
+            engine.rechecks.recheck_resumed(session)
 
     def attach(self) -> None:
         """Let the connection carry the session."""

@@ -108,7 +108,7 @@ class Retained(MutableMapping[str, RetainedApplicationMessage]):
         self._engine.retain(Message(topic, bytes(message.data), qos, True), silent=True)
 
     def __delitem__(self, topic: str) -> None:
-        if not self._engine.retained.discard(topic):
+        if not self._engine.retention.discard(topic):
             raise KeyError(topic)
 
     def __contains__(self, topic: object) -> bool:

@@ -18,8 +18,9 @@ from .amqtt_session import view_of
 from .connection import Connection, Door
 from .engine import Engine
 from .events import BrokerPlugins, Events
+from .listeners.configuration import read_config
 from .listeners.listeners import Listeners
-from .listeners.options import ListenerOptions, read_config
+from .listeners.options import ListenerOptions
 from .message import Message
 from .metrics import Gauges, collect_limits, collect_metrics
 from .outgoing import Flusher
@@ -139,7 +140,7 @@ class Broker(AmqttContract):
         # Before anything that may fail, so that one fault does not end it for good.
         self._housekeeping = self._loop.call_later(_HOUSEKEEPING_INTERVAL, self._keep_house)
         self._engine.expire_sessions()
-        self._engine.expire_retained()
+        self._engine.retention.expire()
         self._gauges.collect()
         self._listeners.keep_house(self._loop.time())
 
@@ -223,7 +224,7 @@ class Broker(AmqttContract):
 
     async def apply_access_change(self, change: AccessChange) -> None:
         """Close or re-check exactly the sessions that a write to the credential store concerns."""
-        await self._engine.apply_access_change(change)
+        await self._engine.rechecks.apply(change)
 
     def subscribe_for(self, client_id: str, topic: str | None, qos: int | None) -> None:
         """Subscribe a client without asking the ACL, with a stored session made for it if it has none."""
@@ -237,7 +238,8 @@ class Broker(AmqttContract):
             wanted = engine.replays.wanted(session, request)
             engine.enter_subscription(session, request, qos)
             if wanted:
-                engine.replays.begin(session, topic, qos)
+                engine.replays.enter(session, topic, qos)
+                engine.replays.go_on(session)
 
     # -- for amqtt's contract
 

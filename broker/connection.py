@@ -58,6 +58,10 @@ class Door(Protocol):
         """Give the user name that the client's certificate proves, where the listener takes it from there."""
         ...
 
+    def time_left(self, connect_timeout: float) -> float:
+        """Give the seconds of this time limit that are left, for it began when the socket was accepted."""
+        ...
+
     def entered(self, connection: "Connection") -> None:
         """Count a connection in."""
         ...
@@ -146,22 +150,26 @@ class Connection(asyncio.Protocol):
         self._door.entered(self)
         self.certificate_name = self._door.certificate_name(transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        self._opening_timer = self._loop.call_later(engine.settings.connect_timeout, self._connect_timed_out)
+        allowed = self._door.time_left(engine.settings.connect_timeout)
+        self._opening_timer = self._loop.call_later(allowed, self._connect_timed_out)
 
     def data_received(self, data: bytes) -> None:
         """Take what the socket had."""
         traffic = self.traffic
         traffic.bytes_received += len(data)
         traffic.reads += 1
-        self._last_received = self._loop.time()
         if self.out.closed:
             return
+        reader = self._reader
+        waiting = reader.buffered + len(data)
         try:
-            self._reader.receive_data(data)
+            reader.receive_data(data)
         except MqttError as error:
             self._fail(error)
         except Exception:  # the connection driver: a fault of ours ends this one connection and is heard of
             self._crashed()
+        if reader.buffered < waiting:  # a packet was complete: bytes alone are no sign of life [MQTT-3.1.2-24]
+            self._last_received = self._loop.time()
         if self._rates is not None:
             self._check_rates(self._rates, len(data))
 
@@ -175,6 +183,12 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Go on sending."""
+        try:
+            self._go_on_sending()
+        except Exception:  # the connection driver, as above
+            self._crashed()
+
+    def _go_on_sending(self) -> None:
         out = self.out
         out.resume()
         if not out.paused:

@@ -14,7 +14,7 @@ from typing import Any
 from amqtt.contexts import Action
 from amqtt.events import BrokerEvents
 
-from .access import PUBLISH, SUBSCRIBE, AccessChange, Identity
+from .access import PUBLISH, SUBSCRIBE, Identity
 from .access_control import AccessControl
 from .events import Events
 from .expiries import Expiries
@@ -23,13 +23,15 @@ from .pace import Pace
 from .protocol.errors import MalformedPacket
 from .protocol.packets import SubscribeRequest
 from .protocol.reason_codes import ReasonCode
+from .rechecks import Rechecks
 from .registry import SessionRegistry
 from .replay import Replays
-from .router import Route, Router, choose_member, encode_identifier
-from .routing.retained import RetainedMessages
-from .routing.topics import InvalidTopic, check_filter, check_name, has_wildcard, is_shared, matches, split_share
-from .session import Delivery, Group, Session, Subscription
+from .retention import Retention
+from .router import Route, Router, weigh_filter
+from .routing.topics import InvalidTopic, check_filter, check_name, has_wildcard, is_shared, split_share
+from .session import Session, Subscription
 from .settings import MqttSettings
+from .sharing import Sharing
 from .traffic import Traffic
 from .wills import Wills
 
@@ -60,8 +62,6 @@ class EngineCounters:
         self.no_subscribers = 0
         self.paused_for_rate = 0
         """How often a client was not read for a while because it sent too fast."""
-        self.retained_expired = 0
-        self.retained_refused = 0
         self.sessions_created = 0
         self.sessions_discarded = 0
         self.sessions_resumed = 0
@@ -85,7 +85,10 @@ class Engine:
         self.registry = SessionRegistry()
         self.pace = pace
         self.router = Router(access, settings.shared_subscription_strategy)
-        self.retained: RetainedMessages[Message] = RetainedMessages(_weigh)  # [MQTT-3.1.2-7]
+        self.retention = Retention(settings, events)
+        self.retained = self.retention.messages  # [MQTT-3.1.2-7]
+        self.sharing = Sharing(self.router)
+        self.rechecks = Rechecks(access, self.registry, self.router, self.unsubscribe, self.close_link)
         self.counters = EngineCounters()
         self.turned_away: set[object] = set()
         """Connections that wait to be told why they are not served."""
@@ -96,7 +99,6 @@ class Engine:
         self.wills = Wills(access, self.publish, self.spawn)
         self.replays = Replays(self.router, access, self.retained)
         self._expiries: Expiries[str] = Expiries()
-        self._retained_expiries: Expiries[str] = Expiries()
         self._tasks: set[asyncio.Task[None]] = set()
         self._undecided: deque[tuple[Message, Route]] = deque()
         """Messages of the server's own that foreign topic plugins are being asked about, in their order."""
@@ -122,7 +124,9 @@ class Engine:
         self.counters.messages_published_internally += 1
         if route.empty:
             self.counters.no_subscribers += not message.topic.startswith("$SYS/")
-        return self.deliver(message, route)
+        reached = self.deliver(message, route)
+        self.pace.met = False  # the server's own messages hold nobody
+        return reached
 
     def deliver(self, message: Message, route: Route) -> int:
         """Give a message of the server's own to its targets, after asking foreign plugins where there are any."""
@@ -176,7 +180,7 @@ class Engine:
             # [MQTT-3.3.1-9], [MQTT-4.5.0-1]
             session.deliver(message, effective, retain and retain_as_published, identifiers)
         for group in route.groups:
-            reached += self.deliver_shared(message, route, group)
+            reached += self.sharing.deliver(message, route, group)
         if self.events.queues:
             self._show_queued(message, route)
         return reached
@@ -188,79 +192,9 @@ class Engine:
             if effective and target.session.link is None:
                 self.events.queued(target.session.client_id, message, effective)
 
-    def deliver_shared(self, message: Message, route: Route, group: Group) -> bool:
-        """Give a message to one member of a shared subscription; False if there is none that can have it."""
-        session = choose_member(route, group, message.topic, message.sender)
-        if session is None:
-            return False
-        subscription = group.members[session]
-        effective = min(message.qos, subscription.qos)  # [MQTT-4.8.2-3]
-        if session.link is None and not effective:
-            return False
-        retain = message.retain and subscription.retain_as_published
-        session.deliver(message, effective, retain, encode_identifier(subscription.identifier), group)  # [MQTT-3.3.4-5]
-        return True
-
-    def _pass_on_shared(self, session: Session) -> None:
-        """Let connected members have what a shared subscription owes to a session that is stored now."""
-        if any(is_shared(topic_filter) for topic_filter in session.subscriptions):
-            session.pass_on_shared(lambda delivery: self._pass_on(delivery, session))
-
-    def _pass_on(self, delivery: Delivery, stored: Session | None = None) -> bool:
-        """Deliver to another member; to a stored one only if nobody else is left to wait for (`stored` is None)."""
-        message, group = delivery.message, delivery.group
-        if message is None or group is None:
-            return False
-        other = choose_member(self.router.route(message.topic), group, message.topic, message.sender)
-        if other is None or (other.link is None and stored is not None):
-            return False
-        subscription = group.members[other]
-        effective = min(message.qos, subscription.qos)
-        if effective or other.link is not None:
-            other.deliver(message, effective, delivery.retain, encode_identifier(subscription.identifier), group)
-        return True
-
     def retain(self, message: Message, *, silent: bool = False) -> bool:
-        """Store, replace or with an empty payload clear a retained message; False if there is no room for it.
-
-        `silent` where it is a plugin that does it, which then is not told.
-        """
-        retained, settings = self.retained, self.settings
-        if not message.payload:  # [MQTT-3.3.1-10], [MQTT-3.3.1-11], [MQTT5-3.3.1-6], [MQTT5-3.3.1-7]
-            if retained.discard(message.topic) and not silent:
-                self.events.retained(message)
-            return True
-        old = retained.get(message.topic)
-        size = _weigh(message) - (0 if old is None else _weigh(old))
-        if (
-            (0 < settings.max_retained <= len(retained) and old is None)
-            or 0 < settings.max_retained_bytes < retained.total_size + size
-            or 0 < settings.max_retained_payload < len(message.payload)
-        ):
-            self.counters.retained_refused += 1
-            if self.counters.retained_refused == 1:
-                _logger.warning("a message was not retained, because of a limit; there may be more of these")
-            retained.discard(message.topic)  # [MQTT-3.3.1-7]: no old one either
-            return False
-        retained.store(message.topic, message)  # [MQTT-3.3.1-5], [MQTT-3.3.1-7]
-        if message.expires_at is not None:
-            self._retained_expiries.schedule(message.topic, message.expires_at)
-        if not silent:
-            self.events.retained(message)
-        return True
-
-    def expire_retained(self) -> None:
-        """Forget the retained messages whose time is over [MQTT-3.3.2-5]."""
-        now = time()
-        for topic in self._retained_expiries.due(now):
-            message = self.retained.get(topic)
-            if message is None or message.expires_at is None:
-                continue
-            if message.expired(now):
-                self.retained.discard(topic)
-                self.counters.retained_expired += 1
-            else:
-                self._retained_expiries.schedule(topic, message.expires_at)
+        """Store, replace or with an empty payload clear a retained message; see `Retention.retain`."""
+        return self.retention.retain(message, silent=silent)
 
     # -- subscribe
 
@@ -269,7 +203,6 @@ class Engine:
         refusal = self._refuse_subscription(session, request)
         if refusal is not None:
             self.counters.subscribe_denied += 1
-            _logger.info("client %r: subscription to %r: %s", session.client_id, request.topic_filter, refusal.name)
             return refusal
         granted = min(request.qos, self.settings.max_qos_allowed)  # [MQTT5-3.2.2-10]
         self.enter_subscription(session, request, granted, identifier)
@@ -289,9 +222,11 @@ class Engine:
             return ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
         if not self.access.authorize(session.identity, SUBSCRIBE, inner, request.qos, False):
             return ReasonCode.NOT_AUTHORIZED
-        if topic_filter not in session.subscriptions and 0 < settings.max_subscriptions <= len(session.subscriptions):
-            return ReasonCode.QUOTA_EXCEEDED
-        return None
+        if topic_filter in session.subscriptions:
+            return None
+        full = 0 < settings.max_subscriptions <= len(session.subscriptions)
+        heavy = 0 < settings.max_subscription_bytes < session.subscription_bytes + weigh_filter(topic_filter)
+        return ReasonCode.QUOTA_EXCEEDED if full or heavy else None
 
     @staticmethod
     def check_filters(topic_filters: Iterable[str]) -> None:
@@ -315,9 +250,12 @@ class Engine:
 
     def unsubscribe(self, session: Session, topic_filter: str) -> bool:
         """Take a subscription out; False if there was none."""
-        session.replays.pop(topic_filter, None)  # [MQTT-3.10.4-3]
+        for key in [key for key in session.replays if key[0] == topic_filter]:  # [MQTT-3.10.4-3]
+            del session.replays[key]
         removed = self.router.unsubscribe(session, topic_filter)  # [MQTT-3.10.4-1], [MQTT-3.10.4-2]
         self.counters.unsubscribed += removed
+        if removed and is_shared(topic_filter):
+            self.sharing.member_unsubscribed(session, topic_filter)
         self.events.fire(BrokerEvents.CLIENT_UNSUBSCRIBED, client_id=session.client_id, topic=topic_filter)
         return removed
 
@@ -345,7 +283,9 @@ class Engine:
         will, session.will = session.will, None  # [MQTT-3.1.2-10], [MQTT5-3.1.2-10]
         if session.persistent:  # [MQTT-4.1.0-1], [MQTT5-3.1.2-23]
             self._schedule_expiry(session)
-            self._pass_on_shared(session)
+            self.sharing.member_left(session)
+            if self.access.waits:
+                session.replays.clear()  # it holds messages, not a place in the store
         else:
             self.end_session(session)
             self.counters.sessions_terminated += 1
@@ -362,19 +302,11 @@ class Engine:
     def end_session(self, session: Session) -> None:
         """Forget a session: its subscriptions, messages and place in the registry; a delayed will is published."""
         self.registry.remove(session)
-        self._end_shared(session)
+        self._expiries.cancel(session.client_id)
+        self.sharing.member_ended(session)
         self.router.unsubscribe_all(session)
         session.discard_messages()
         self.wills.execute(session)
-
-    def _end_shared(self, session: Session) -> None:
-        """Leave the shared subscriptions, and let other members have what this session was chosen for."""
-        shared = [name for name in session.subscriptions if is_shared(name)]
-        if not shared:
-            return
-        for topic_filter in shared:
-            self.router.unsubscribe(session, topic_filter)
-        session.pass_on_shared(self._pass_on)
 
     def close_session(self, session: Session, reason: ReasonCode) -> None:
         """End a session's connection and the session with it."""
@@ -403,41 +335,7 @@ class Engine:
             else:
                 self._schedule_expiry(session)  # it has come back and left again since
 
-    # -- changes of access
-
-    async def apply_access_change(self, change: AccessChange) -> None:
-        """Close or re-check exactly the sessions that a write to the credential store concerns."""
-        self.router.invalidate()
-        for principal in change.close_principals:
-            for session in self.registry.of_principal(principal):
-                self.close_link(session, ReasonCode.NOT_AUTHORIZED)
-        if change.everyone:
-            concerned = list(self.registry)
-        else:
-            concerned = [session for name in change.usernames for session in self.registry.of_username(name)]
-            concerned += [session for name in change.client_ids if (session := self.registry.get(name)) is not None]
-        for index, session in enumerate(concerned, 1):
-            self.recheck_subscriptions(session)
-            if index % _SLICE == 0:
-                await asyncio.sleep(0)
-
-    def recheck_subscriptions(self, session: Session) -> None:
-        """Remove a session's subscriptions that are no longer allowed, and what waits because of them."""
-        removed = False
-        for topic_filter, subscription in list(session.subscriptions.items()):
-            inner = split_share(topic_filter)[1]
-            if not self.access.authorize(session.identity, SUBSCRIBE, inner, subscription.qos, False):
-                self.unsubscribe(session, topic_filter)
-                removed = True
-                _logger.info("client %r: subscription to %r is no longer allowed", session.client_id, topic_filter)
-        if session.queue and (removed or self.access.checks_delivery(session.identity)):
-            filters = [split_share(topic_filter)[1] for topic_filter in session.subscriptions]
-            session.keep_queued(
-                lambda delivery, message: (
-                    any(matches(topic_filter, message.topic) for topic_filter in filters)
-                    and self.router.may_receive(session, message.topic, delivery.qos)
-                )
-            )
+    # -- access
 
     def may_publish(self, identity: Identity, topic: str, qos: int, retain: bool) -> bool:
         """Tell whether a client may publish; `$` topics are the server's [MQTT-4.7.2-1]."""
@@ -454,8 +352,3 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _weigh(message: Message) -> int:
-    """Count what a retained message holds in memory, in bytes."""
-    return len(message.topic_bytes) + len(message.payload) + len(message.properties)

@@ -13,7 +13,7 @@ from amqtt.plugins.manager import PluginManager
 from amqtt.session import IncomingApplicationMessage
 from amqtt.session import Session as AmqttSession
 
-from .event_queue import Arguments, Callback, Event, EventQueue
+from .event_queue import Arguments, Call, Callback, Event, EventQueue
 from .message import Message
 from .pace import Pace
 from .packet_events import PacketRun
@@ -39,7 +39,7 @@ class _Packets:
     def finished(self) -> bool:
         return self._run.finished and (self._event is None or self._event.finished)
 
-    def take(self) -> tuple[Callback, Arguments] | None:
+    def take(self) -> Call | None:
         event = self._event
         if event is None or event.finished:
             packet = self._run.next_packet()
@@ -48,7 +48,7 @@ class _Packets:
                 return None
             view = self._run.view
             arguments: Arguments = {"packet": packet} if view is None else {"packet": packet, "session": view}
-            event = self._event = Event(self._callbacks, arguments)
+            event = self._event = Event(self._callbacks, arguments, packet.fixed_header.remaining_length)
         return event.take()
 
 
@@ -89,7 +89,7 @@ class Events:
 
     @property
     def dropped(self) -> int:
-        """Count the events that a full queue had no room for."""
+        """Count the events that a full queue, or the line of one callback, had no room for."""
         return self._queue.dropped
 
     @property

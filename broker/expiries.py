@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-_SLACK = 1_024
+_SLACK = 256
 
 
 class Expiries(Generic[K]):
@@ -28,16 +28,23 @@ class Expiries(Generic[K]):
             return
         self._at[key] = at
         heappush(self._heap, (at, id(key), key))
-        if len(self._heap) > 2 * len(self._at) + _SLACK:  # entries that were overtaken by an earlier one
+        self._compact()
+
+    def _compact(self) -> None:
+        """Drop the entries that were cancelled or overtaken by an earlier one, once they are most."""
+        if len(self._heap) > 2 * len(self._at) + _SLACK:
             self._heap = [(when, id(each), each) for each, when in self._at.items()]
             heapify(self._heap)
 
+    def cancel(self, key: K) -> None:
+        """Forget a key, and what is kept of it."""
+        if self._at.pop(key, None) is not None:
+            self._compact()
+
     def due(self, now: float) -> Iterator[K]:
         """Take out the keys whose time has come, earliest first."""
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            at, _, key = heappop(heap)
+        while self._heap and self._heap[0][0] <= now:
+            at, _, key = heappop(self._heap)
             if self._at.get(key) == at:
                 del self._at[key]
                 yield key
-            heap = self._heap

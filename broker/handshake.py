@@ -1,6 +1,7 @@
 """What opens a connection and proves who is there: CONNECT, CONNACK and AUTH."""
 
 from collections.abc import Coroutine
+from dataclasses import replace
 from logging import getLogger
 from time import time
 from typing import Any, Protocol, cast
@@ -124,6 +125,7 @@ class Handshake:
         counters.auth_success += 1
         session.identity.superuser, session.identity.confined = answer.superuser, answer.confined
         self._engine.router.invalidate()
+        self._engine.rechecks.recheck(session)
         self._send_auth(ReasonCode.SUCCESS, answer.auth_data)
         self._host.end_at(None if answer.valid_until is None else max(0.0, answer.valid_until - time()))
         return None
@@ -136,7 +138,13 @@ class Handshake:
         self._out.send(encode_auth(reason, properties), PacketType.AUTH)
 
     def accept(self, session: Session, session_present: bool, properties: Properties) -> None:
-        """Send the CONNACK that lets the client in."""
+        """Send the CONNACK that lets the client in, and keep of its CONNECT only what a later AUTH needs."""
+        admission = self._admission
+        if admission is not None:
+            method = admission.connect.properties.get(PropertyId.AUTHENTICATION_METHOD)
+            kept: Properties = {} if method is None else {PropertyId.AUTHENTICATION_METHOD: method}
+            admission.connect = replace(admission.connect, password=None, will=None, properties=kept)
+            admission.answer = {}
         if session.protocol_version == 5:
             data = encode_connack5(session_present, ReasonCode.SUCCESS, properties)
         else:

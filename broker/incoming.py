@@ -5,6 +5,7 @@ No task, future, lock or coroutine for a message: it is parsed, checked, routed 
 they are wanted.
 """
 
+import asyncio
 from collections.abc import Coroutine
 from logging import getLogger
 from time import time
@@ -27,9 +28,13 @@ from .topic_aliases import IncomingAliases
 
 _logger = getLogger(__name__)
 
-_ROUTE_CACHE_LIMIT = 1_024
+_ROUTE_CACHE_LIMIT = 512
 _CACHED_TOPIC_LIMIT = 512
 """Bytes; longer topics are decided each time, so that the cache is bounded in bytes too."""
+_WORK = 10_000
+"""Deliveries that one client may cause before others have their turn."""
+_SHOWN = 200
+"""Characters of a topic that go to the log."""
 _PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 4, 5, 6, 7
 _PLAIN_QOS_1 = 0b0010
 """The flags of a PUBLISH at QoS 1 with neither DUP nor RETAIN."""
@@ -92,10 +97,26 @@ class Incoming:
         self._driver = driver
         self._out = out
         self._traffic = out.traffic
-        self._behind = engine.pace.behind
+        self._pace = engine.pace
+        self._work = 0
+        """Deliveries since others had their turn."""
         self._waits = engine.access.waits
         self._watched = engine.access.waits or engine.events.messages
         self._routes: list[dict[bytes, PublishRoute]] = [{} for _ in range(8)]
+        self._routes_of = 0
+        """The router's generation that they belong to."""
+
+    def _breathe(self) -> bool | None:
+        """Stop reading: for a while because a consumer is behind, or for one turn because others must have theirs."""
+        pace = self._pace
+        if pace.met:
+            pace.met = False
+            if not pace.nobody_behind:  # it may be over already: something else than a message can have met it
+                return self._driver.hold_for_pace()
+        if self._work <= _WORK:
+            return None
+        self._work = 0
+        return self._driver.leave_loop(asyncio.sleep(0))
 
     def packet(self, packet: Packet) -> bool | None:
         """Hand on what is none of this half's business."""
@@ -124,8 +145,9 @@ class Incoming:
             body = _head_length(length) + 2 + len(topic)
             payloads = [data[at + body : at + length] for at in range(start, end, length)]
             self._relay5(known.route, topic, b"", payloads)
-            self._deliver_odd(known, payloads, _NO_PROPERTIES)
-        return self._driver.hold_for_pace() if self._behind else None
+            if self._deliver_odd(known, payloads, _NO_PROPERTIES):
+                return True
+        return self._breathe() if self._pace.met or self._work > _WORK else None
 
     def publish_run5(
         self, topic: bytes, properties: bytes, data: bytes, start: int, body: int, end: int, count: int
@@ -163,8 +185,9 @@ class Incoming:
                     link = session.link
                     if link is not None:
                         link.relay(chunk, count)
-            self._deliver_odd(known, payloads, found)
-        return self._driver.hold_for_pace() if self._behind else None
+            if self._deliver_odd(known, payloads, found):
+                return True
+        return self._breathe() if self._pace.met or self._work > _WORK else None
 
     @staticmethod
     def _relay5(route: Route, topic: bytes, properties: bytes, payloads: list[bytes]) -> None:
@@ -179,23 +202,48 @@ class Incoming:
             if link is not None:
                 link.relay(chunk, len(payloads))
 
-    def _deliver_odd(self, known: PublishRoute, payloads: list[bytes], properties: PublishProperties) -> None:
+    def _deliver_odd(self, known: PublishRoute, payloads: list[bytes], properties: PublishProperties) -> bool | None:
         """Deliver a run message by message to those who need something of their own, and to shared subscriptions."""
         route = known.route
         session = self.session
         if session is None or not (route.odd or route.groups):
-            return
-        engine = self._engine
-        expires_at = _expires_at(properties)
+            return None
+        work = len(payloads) * (len(route.odd) + len(route.groups))
+        if work > _WORK:  # one packet of a few bytes can owe a thousand deliveries
+            return self._driver.leave_loop(self._deliver_odd_in_turns(session, known, payloads, properties))
+        self._work += work
         for payload in payloads:
-            message = Message(
-                known.topic, payload, 0, False, session.client_id, known.topic_bytes, properties.forwarded, expires_at
-            )
-            for target in route.odd:
-                if target.session.link is not None:
-                    target.session.deliver(message, 0, False, target.identifiers)
-            for group in route.groups:
-                engine.deliver_shared(message, route, group)
+            self._deliver_one_odd(session, known, payload, properties)
+        return None
+
+    async def _deliver_odd_in_turns(
+        self, session: Session, known: PublishRoute, payloads: list[bytes], properties: PublishProperties
+    ) -> None:
+        share = max(1, _WORK // (len(known.route.odd) + len(known.route.groups)))
+        for number, payload in enumerate(payloads, 1):
+            self._deliver_one_odd(session, known, payload, properties)
+            if number % share == 0:
+                await asyncio.sleep(0)
+
+    def _deliver_one_odd(
+        self, session: Session, known: PublishRoute, payload: bytes, properties: PublishProperties
+    ) -> None:
+        route = known.route
+        message = Message(
+            known.topic,
+            payload,
+            0,
+            False,
+            session.client_id,
+            known.topic_bytes,
+            properties.forwarded,
+            _expires_at(properties),
+        )
+        for target in route.odd:
+            if target.session.link is not None:
+                target.session.deliver(message, 0, False, target.identifiers)
+        for group in route.groups:
+            self._engine.sharing.deliver(message, route, group)
 
     def _count_unwanted(self, known: PublishRoute, count: int) -> None:
         if known.allowed:
@@ -217,9 +265,9 @@ class Incoming:
                 self._count_unwanted(known, 1)
             else:
                 message = Message(known.topic, payload, 1, False, known.sender, known.topic_bytes)
-                self._engine.deliver_now(message, known.route)
+                self._work += self._engine.deliver_now(message, known.route)
             self._out.send_ack(PUBACK, _PUBACK, packet_id)
-            return self._driver.hold_for_pace() if self._behind else None
+            return self._breathe() if self._pace.met or self._work > _WORK else None
         return self._publish(flags, topic, packet_id, payload, _NO_PROPERTIES)
 
     def publish5(self, flags: int, topic: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> bool | None:
@@ -245,7 +293,7 @@ class Incoming:
                 # [MQTT-4.3.3-10]: received before, not passed on again
                 self._out.send_ack(PUBREC, _PUBREC, packet_id)
                 return None
-            if len(session.awaiting_rel) >= session.max_awaiting_rel:  # [MQTT-3.3.4-9]
+            if len(session.awaiting_rel) >= session.max_awaiting_rel:  # [MQTT-3.3.4-7]
                 # [MQTT-3.3.4-7]
                 raise ProtocolError("too many QoS 2 messages wait for PUBREL", ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
         if self._waits:
@@ -253,7 +301,7 @@ class Incoming:
                 self._publish_when_allowed(session, known, flags, packet_id, payload, properties)
             )
         self._accept(session, known, flags, packet_id, payload, properties)
-        return self._driver.hold_for_pace() if self._behind else None
+        return self._breathe() if self._pace.met or self._work > _WORK else None
 
     def _accept(
         self,
@@ -283,10 +331,16 @@ class Incoming:
                 )
                 if engine.events.messages:
                     engine.events.message(session.client_id, message, packet_id)
-                if retain and not engine.retain(message):  # [MQTT-3.3.1-12], [MQTT5-3.3.1-8]
+                if retain and qos and session.protocol_version == 5 and not engine.retention.has_room(message):
+                    # A client that can be told gets all or nothing; others have their message at least delivered.
+                    engine.retention.refuse()
                     reason = ReasonCode.QUOTA_EXCEEDED
-                if engine.deliver_now(message, route) == 0 and reason == 0:
-                    reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
+                else:
+                    if retain:
+                        engine.retain(message)
+                    self._work += 1 + len(route.targets) + len(route.groups)
+                    if engine.deliver_now(message, route) == 0:
+                        reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
             else:
                 reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
             if route.empty:
@@ -378,11 +432,15 @@ class Incoming:
         self._traffic.cache_miss += 1
         allowed = engine.may_publish(session.identity, topic, flags >> 1, bool(flags & 1))
         if not allowed:
-            _logger.info("client %r: publish to %r denied", session.client_id, topic)
+            _logger.info("client %r: publish to %r denied", session.client_id, topic[:_SHOWN])
         route = engine.router.route(topic, session.client_id) if allowed else _NOWHERE
         known = PublishRoute(engine.router.generation, topic, topic_bytes, session.client_id, allowed, route)
         if len(topic_bytes) > _CACHED_TOPIC_LIMIT:
             return known
+        if self._routes_of != known.generation:  # nothing that was remembered before holds any more
+            self._routes_of = known.generation
+            for cache in self._routes:
+                cache.clear()
         routes = self._routes[flags]
         if len(routes) >= _ROUTE_CACHE_LIMIT:
             routes.clear()

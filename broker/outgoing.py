@@ -7,6 +7,7 @@ reads slowly, it waits here: QoS 0 up to a bound, QoS 1 and 2 in the session's q
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from logging import getLogger
 from time import time
 
 from .message import Message
@@ -18,6 +19,7 @@ from .protocol.reason_codes import REASON_STRINGS, ReasonCode, disconnect_reason
 from .topic_aliases import OutgoingAliases
 from .traffic import Traffic
 
+_logger = getLogger(__name__)
 _ENTRY_OVERHEAD = 64
 """Bytes that a piece of waiting output costs besides its own."""
 _MESSAGE_OVERHEAD = 160
@@ -49,7 +51,11 @@ class Flusher:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for outgoing in waiting:
-            outgoing.flush()
+            try:
+                outgoing.flush()
+            except Exception:  # the connection driver: one transport's fault must not silence the others
+                _logger.exception("a connection was closed because it could not be written to")
+                outgoing.abort()
 
 
 class Outgoing:
@@ -102,6 +108,12 @@ class Outgoing:
     def congested(self) -> bool:
         """Tell whether the peer reads too slowly for more than what is waiting."""
         return self._paused and self._size > WRITE_HIGH_WATER
+
+    @property
+    def taken(self) -> int:
+        """A number that grows with whatever the peer takes: bytes that left for it, and messages acknowledged."""
+        waiting = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        return self.traffic.bytes_sent - waiting + self.traffic.acked
 
     @property
     def paused(self) -> bool:

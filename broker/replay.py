@@ -16,6 +16,8 @@ from .session import Replay, Session
 
 _SLICE = 500
 """Messages that are looked at in one turn of the loop."""
+_SEARCHES = 3
+"""How often the store may be searched in vain in one turn."""
 
 
 class Replays:
@@ -34,26 +36,32 @@ class Replays:
         # [MQTT5-3.3.1-9], [MQTT5-3.3.1-10]
         return request.retain_handling == 0 or request.topic_filter not in session.subscriptions
 
-    def begin(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Begin to send what matches a subscription that was granted a QoS; a repeated request begins anew."""
+    def enter(self, session: Session, topic_filter: str, qos: int) -> None:
+        """Have what matches a subscription that was granted a QoS sent by `go_on`; a repeated request begins anew."""
         matching = (None if found is None else found[1] for found in self._retained.match(topic_filter))
-        self._begin(session, topic_filter, qos, matching)
+        self._enter(session, topic_filter, qos, matching)
 
-    async def begin_allowed(self, session: Session, topic_filter: str, qos: int) -> None:
+    async def enter_allowed(self, session: Session, topic_filter: str, qos: int) -> None:
         """Do the same where foreign topic plugins must be asked about each message."""
         view = session.view
         if view is None:
             return
-        found = [match for match in self._retained.match(topic_filter) if match is not None]
-        allowed = [message for topic, message in found if await self._access.consult(view, Action.RECEIVE, topic)]
-        self._begin(session, topic_filter, qos, iter(allowed))
+        allowed: list[str] = []
+        for match in self._retained.match(topic_filter):
+            if match is None:
+                await asyncio.sleep(0)
+            elif await self._access.consult(view, Action.RECEIVE, match[0]):
+                allowed.append(match[0])
+            if session.link is None:
+                return
+        # The message of then is sent, not the one of now, which may have been replaced meanwhile.
+        self._enter(session, topic_filter, qos, (self._retained.get(topic) for topic in allowed))
 
-    def _begin(self, session: Session, topic_filter: str, qos: int, messages: Iterator[Message | None]) -> None:
+    def _enter(self, session: Session, topic_filter: str, qos: int, messages: Iterator[Message | None]) -> None:
         subscription = session.subscriptions.get(topic_filter)
         if subscription is not None:
             identifiers = encode_identifier(subscription.identifier)
-            session.replays[topic_filter] = Replay(messages, qos, identifiers, subscription.no_local)
-            self.go_on(session)
+            session.replays[topic_filter, qos] = Replay(messages, qos, identifiers, subscription.no_local)
 
     def go_on(self, session: Session) -> None:
         """Send a slice, as far as the client's queue and socket have room.
@@ -63,17 +71,21 @@ class Replays:
         """
         replays = session.replays
         now = time()
+        searched = 0
         for _ in range(_SLICE):
             if not replays or session.link is None or self._must_wait(session):
                 return
-            topic_filter, replay = next(iter(replays.items()))
+            key, replay = next(iter(replays.items()))
             try:
                 message = next(replay.messages)
             except StopIteration:
-                del replays[topic_filter]
+                del replays[key]
                 continue
             if message is None:
-                break  # much was searched and nothing found: others have their turn
+                searched += 1
+                if searched > _SEARCHES:
+                    break  # much was searched and nothing found: others have their turn
+                continue
             if message.expired(now) or (replay.no_local and message.sender == session.client_id):  # [MQTT5-3.8.3-3]
                 continue
             if self._router.may_receive(session, message.topic, replay.qos):

@@ -1,7 +1,7 @@
 """From a topic to the sessions that want it, remembered until something changes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 from .access import RECEIVE
@@ -14,6 +14,11 @@ from .session import Group, Session, Subscription
 
 _CACHE_LIMIT = 65_536
 _CACHED_TOPIC_LIMIT = 512
+_CACHED_TARGETS = 1_000_000
+"""Targets of all cached routes, at some 100 bytes each."""
+_FILTER_WEIGHT = 300
+_LEVEL_WEIGHT = 250
+"""Bytes that a subscription and a level of its filter cost beside the text."""
 _SUBSCRIPTION_IDENTIFIER = b"\x0b"
 
 
@@ -91,6 +96,7 @@ class Router:
         self._shared_count = 0
         self._strategy = Strategy(strategy)
         self._routes: dict[str, Route] = {}
+        self._cached_targets = 0
         self._access = access
         self.generation = 0
         """Grows with whatever can change a route or a decision; what was derived from an older one is void."""
@@ -128,6 +134,10 @@ class Router:
                 yield topic_filter
         yield from tuple(self._groups)
 
+    def group(self, full_filter: str) -> Group | None:
+        """Return the shared subscription of a filter in its full form."""
+        return self._groups.get(full_filter)
+
     def has_filter(self, topic_filter: str) -> bool:
         """Tell whether anybody subscribes to exactly this filter."""
         return topic_filter in self._groups or bool(self._own_subscribers(topic_filter))
@@ -139,6 +149,8 @@ class Router:
 
     def subscribe(self, session: Session, topic_filter: str, subscription: Subscription) -> bool:
         """Enter or replace a subscription; True if it is new."""
+        if topic_filter not in session.subscriptions:
+            session.subscription_bytes += weigh_filter(topic_filter)
         session.subscriptions[topic_filter] = subscription
         self.invalidate()
         name, inner = split_share(topic_filter)
@@ -146,7 +158,7 @@ class Router:
             return self._index.add(topic_filter, session, subscription)
         group = self._groups.get(topic_filter)
         if group is None:
-            group = self._groups[topic_filter] = SharedGroup(name, inner, self._strategy)
+            group = self._groups[topic_filter] = SharedGroup(name, inner, self._strategy, full_filter=topic_filter)
             self._groups_on[inner] += 1
             self._index.add(inner, group, None)
         is_new = group.add(session, subscription)
@@ -157,6 +169,7 @@ class Router:
         """Take a subscription out; False if there was none."""
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
+        session.subscription_bytes -= weigh_filter(topic_filter)
         self.invalidate()
         group = self._groups.get(topic_filter)
         if group is None:
@@ -180,6 +193,7 @@ class Router:
         """Forget all routes and, through the generation, all decisions kept on connections."""
         self.generation += 1
         self._routes.clear()
+        self._cached_targets = 0
 
     def route(self, topic: str, sender: str = "") -> Route:
         """Return who receives a message on this topic; `sender` is the client id of the publisher."""
@@ -187,8 +201,10 @@ class Router:
         if route is None:
             route = self._find(topic, None)
             if len(topic) <= _CACHED_TOPIC_LIMIT:  # so that the cache is bounded in bytes too
-                if len(self._routes) >= _CACHE_LIMIT:
+                self._cached_targets += 1 + len(route.targets)
+                if len(self._routes) >= _CACHE_LIMIT or self._cached_targets > _CACHED_TARGETS:
                     self._routes.clear()
+                    self._cached_targets = 1 + len(route.targets)
                 self._routes[topic] = route
         if sender and sender in route.no_local:
             return self._find(topic, sender)
@@ -246,33 +262,11 @@ def _merge(session: Session, subscriptions: list[Subscription]) -> Target:
     )
 
 
+def weigh_filter(topic_filter: str) -> int:
+    """Count what a subscription may cost in memory, in bytes: as if no level were shared with another filter."""
+    return 2 * len(topic_filter) + _FILTER_WEIGHT + _LEVEL_WEIGHT * (1 + topic_filter.count("/"))
+
+
 def encode_identifier(identifier: int | None) -> bytes:
     """Encode a Subscription Identifier property; nothing where there is none."""
     return b"" if identifier is None else _SUBSCRIPTION_IDENTIFIER + encode_varint(identifier)
-
-
-def choose_member(route: Route, group: Group, topic: str, sender: str) -> Session | None:
-    """Choose who gets a shared message: a member with room, else one that is connected, else a stored one."""
-    permitted = route.permitted
-    for wanted in (_has_room, _is_connected, _is_stored):
-        session = group.pick(topic, sender, wanted if permitted is None else _only(permitted, wanted))
-        if session is not None:
-            return session
-    return None
-
-
-def _only(permitted: frozenset[Session], wanted: Callable[[Session], bool]) -> Callable[[Session], bool]:
-    return lambda session: session in permitted and wanted(session)
-
-
-def _has_room(session: Session) -> bool:
-    link = session.link
-    return link is not None and not link.congested and not session.queue_filling
-
-
-def _is_connected(session: Session) -> bool:
-    return session.link is not None
-
-
-def _is_stored(session: Session) -> bool:
-    return session.link is None

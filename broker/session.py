@@ -23,6 +23,7 @@ from .traffic import Traffic
 
 _PUBACK, _PUBREC, _PUBCOMP = 4, 5, 7
 _NO_BOUND = 1 << 62
+_ENTRY_WEIGHT = 64
 
 
 class Link(Protocol):
@@ -31,6 +32,8 @@ class Link(Protocol):
     traffic: Traffic
     behind: bool
     """Whether publishers are held until this link has caught up."""
+    slow: bool
+    """Whether it has held them for too long, and holds nobody until it has caught up."""
 
     @property
     def congested(self) -> bool:
@@ -132,13 +135,17 @@ class Session:
         self.peer_port = 0
         self.listener = ""
         self.subscriptions: dict[str, Subscription] = {}
+        self.subscription_bytes = 0
+        """What they may cost in memory; the router's to keep."""
+        self.access_generation = 0
+        """When its subscriptions were checked last."""
         self.in_flight: dict[int, Delivery] = {}
         """Sent and not yet acknowledged, by packet identifier, in the order of sending."""
         self.queue: deque[Delivery] = deque()
         self.queued_bytes = 0
-        """Payload bytes in the queue."""
-        self.replays: dict[str, Replay] = {}
-        """Retained messages that are being sent, by topic filter."""
+        """What the messages in the queue hold in memory."""
+        self.replays: dict[tuple[str, int], Replay] = {}
+        """Retained messages that are being sent, by topic filter and QoS."""
         self.replay_scheduled = False
         self.claimed = True
         """False for a session that the server made and no client has taken up yet."""
@@ -314,12 +321,12 @@ class Session:
             message = delivery.message
             if message is None:
                 continue
-            self.queued_bytes -= len(message.payload)
+            self.queued_bytes -= _weigh(message)
             if message.expired(now):  # [MQTT-3.3.2-5]
                 link.traffic.dropped_expired += 1
             else:
                 self._send(link, delivery)
-        if link.behind and not self.queue_filling:
+        if (link.behind or link.slow) and not self.queue_filling:
             link.catch_up()
 
     def _send(self, link: Link, delivery: Delivery) -> None:
@@ -338,15 +345,14 @@ class Session:
     def _enqueue(self, delivery: Delivery) -> None:
         queue = self.queue
         message = delivery.message
-        size = 0 if message is None else len(message.payload)
+        size = _weigh(message)
         while queue and (0 < self.max_queue <= len(queue) or 0 < self.max_queued_bytes < self.queued_bytes + size):
             self.traffic.dropped_queue_full += 1
             if self.link is None:
                 self._absent.dropped_queue_full += 1
             if not self._drop_oldest:
                 return
-            dropped = queue.popleft().message
-            self.queued_bytes -= 0 if dropped is None else len(dropped.payload)
+            self.queued_bytes -= _weigh(queue.popleft().message)
         queue.append(delivery)
         self.queued_bytes += size
         # Another member of a shared subscription is chosen before this one's queue is full: no need to hold anybody.
@@ -359,21 +365,22 @@ class Session:
         kept = [entry for entry in self.queue if entry.message is not None and wanted(entry, entry.message)]
         self._replace_queue(kept)
 
-    def pass_on_shared(self, take: Callable[[Delivery], bool]) -> None:
+    def pass_on_shared(self, take: Callable[[Delivery], bool], *, sent_too: bool = True) -> None:
         """Offer others what a shared subscription chose this session for and it has not received, oldest first.
 
         What is taken is gone from here. A QoS 2 message that was sent once stays: nobody else may get it
-        [MQTT-4.8.2-4], [MQTT-4.8.2-5].
+        [MQTT-4.8.2-4], [MQTT-4.8.2-5]. `sent_too` says whether QoS 1 messages in flight are offered.
         """
-        for packet_id, delivery in list(self.in_flight.items()):
-            if delivery.group is not None and delivery.qos == 1 and take(delivery):
-                del self.in_flight[packet_id]
+        if sent_too:
+            for packet_id, delivery in list(self.in_flight.items()):
+                if delivery.group is not None and delivery.qos == 1 and take(delivery):
+                    del self.in_flight[packet_id]
         if any(delivery.group is not None for delivery in self.queue):
             self._replace_queue([entry for entry in self.queue if entry.group is None or not take(entry)])
 
     def _replace_queue(self, deliveries: list[Delivery]) -> None:
         self.queue = deque(deliveries)
-        self.queued_bytes = sum(len(entry.message.payload) for entry in deliveries if entry.message is not None)
+        self.queued_bytes = sum(_weigh(entry.message) for entry in deliveries)
 
     def discard_messages(self) -> None:
         """Drop all that is queued and in flight."""
@@ -393,3 +400,10 @@ class Session:
             if packet_id not in in_flight:  # [MQTT-2.3.1-4], [MQTT-2.2.1-4], [MQTT5-4.3.2-1], [MQTT5-4.3.3-1]
                 self._last_packet_id = packet_id
                 return packet_id
+
+
+def _weigh(message: Message | None) -> int:
+    """Count what a queued message holds in memory, in bytes, as if no other session shared it."""
+    if message is None:
+        return 0
+    return len(message.payload) + len(message.properties) + len(message.topic_bytes) + _ENTRY_WEIGHT

@@ -32,6 +32,10 @@ class MqttSettings:
     """Sent to MQTT 5 clients that ask for response information."""
     max_subscriptions: int = 10_000
     """Subscriptions per session; 0 for no bound."""
+    max_filters: int = 10_000
+    """Topic filters in one SUBSCRIBE or UNSUBSCRIBE; 0 for no bound."""
+    max_subscription_bytes: int = 16_777_216
+    """What the filters of one session may cost in memory, by a cautious estimate; 0 for no bound."""
     max_inflight: int = 32
     """Unacknowledged QoS 1 and 2 messages towards one client."""
     max_awaiting_rel: int = 1_000
@@ -39,13 +43,13 @@ class MqttSettings:
     max_mqueue_len: int = 1_000
     """Messages queued for one session; past it one is dropped and counted. 0 for no bound."""
     max_mqueue_bytes: int = 16_777_216
-    """Payload bytes queued for one session, with the same consequence. 0 for no bound."""
+    """Payloads, properties and topics queued for one session, with the same consequence. 0 for no bound."""
     mqueue_drop: str = "oldest"
     """Which message a full queue drops: oldest or newest."""
     max_retained: int = 100_000
     """Retained messages in all; past it a new topic's is not stored and counted. 0 for no bound."""
     max_retained_bytes: int = 268_435_456
-    """Topics and payloads of all retained messages, with the same consequence. 0 for no bound."""
+    """What all retained messages and their topics hold in memory, with the same consequence. 0 for no bound."""
     max_retained_payload: int = 1_048_576
     """Largest payload that is retained. 0 for no bound."""
     max_outgoing_bytes: int = 8_388_608

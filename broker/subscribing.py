@@ -1,6 +1,7 @@
 """SUBSCRIBE and UNSUBSCRIBE of one client."""
 
 from collections.abc import Coroutine
+from logging import getLogger
 from typing import Any, Protocol, cast
 
 from amqtt.contexts import Action
@@ -15,14 +16,13 @@ from .protocol.reason_codes import ReasonCode
 from .routing.topics import has_wildcard, is_shared, split_share
 from .session import Session
 
+_logger = getLogger(__name__)
+_SHOWN = 200
+"""Characters of a filter that go to the log."""
+
 
 class Waiter(Protocol):
     """The connection, as far as a SUBSCRIBE needs it that must wait for a foreign plugin."""
-
-    @property
-    def closed(self) -> bool:
-        """Tell whether nothing more is read or sent."""
-        ...
 
     def leave_loop(self, work: Coroutine[Any, Any, None]) -> bool:
         """Wait for something with reading held; True."""
@@ -43,6 +43,7 @@ class Subscribing:
         if session.protocol_version < 5:  # in 3.1 and 3.1.1 a filter that is none is a protocol violation
             engine.check_filters(request.topic_filter for request in packet.requests)
         self._check_available(session, packet)
+        self._check_number(len(packet.requests))
         if engine.access.waits:
             return self._waiter.leave_loop(self._subscribe_when_allowed(session, packet))
         identifier = cast("int | None", packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER))
@@ -56,7 +57,9 @@ class Subscribing:
                 replayed.append((request.topic_filter, code))
         self._answer(session, packet, codes)
         for topic_filter, qos in replayed:
-            engine.replays.begin(session, topic_filter, qos)  # [MQTT-3.3.1-6], [MQTT5-3.8.4-4]
+            engine.replays.enter(session, topic_filter, qos)  # [MQTT-3.3.1-6], [MQTT5-3.8.4-4]
+        if replayed:
+            engine.replays.go_on(session)
         return None
 
     async def _subscribe_when_allowed(self, session: Session, packet: Subscribe) -> None:
@@ -70,15 +73,16 @@ class Subscribing:
             allowed = view is not None and await engine.access.consult(
                 view, Action.SUBSCRIBE, _plain_filter(request.topic_filter)
             )
+            if session.link is not self._out:  # taken over or closed meanwhile: nothing may be entered any more
+                return
             code = engine.subscribe(session, request, identifier) if allowed else int(ReasonCode.NOT_AUTHORIZED)
             codes.append(code)
             if wanted and code < SUBACK_FAILURE:
                 replayed.append((request.topic_filter, code))
-        if self._waiter.closed:
-            return
         self._answer(session, packet, codes)
         for topic_filter, qos in replayed:
-            await engine.replays.begin_allowed(session, topic_filter, qos)
+            await engine.replays.enter_allowed(session, topic_filter, qos)
+        engine.replays.go_on(session)
 
     def _check_available(self, session: Session, packet: Subscribe) -> None:
         """Raise `ProtocolError` for what an MQTT 5 client was told is not to be had (3.2.2.3.11 to 3.2.2.3.13)."""
@@ -93,7 +97,21 @@ class Subscribing:
             if not settings.shared_subscription and is_shared(request.topic_filter):
                 raise ProtocolError("a shared subscription", ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
 
+    def _check_number(self, filters: int) -> None:
+        """Raise `ProtocolError` for so many filters at once that others would have to wait for long."""
+        if 0 < self._engine.settings.max_filters < filters:
+            raise ProtocolError(f"{filters} filters in one packet", ReasonCode.QUOTA_EXCEEDED)
+
     def _answer(self, session: Session, packet: Subscribe, codes: list[int]) -> None:
+        refused = [index for index, code in enumerate(codes) if code >= SUBACK_FAILURE]
+        if refused:
+            _logger.info(
+                "client %r: %d subscriptions refused, the first to %r with %s",
+                session.client_id,
+                len(refused),
+                packet.requests[refused[0]].topic_filter[:_SHOWN],
+                ReasonCode(codes[refused[0]]).name,
+            )
         self._engine.events.subscribed(session.client_id, packet, codes)
         # [MQTT-3.8.4-1], [MQTT-3.8.4-2]
         if session.protocol_version < 5:
@@ -117,6 +135,7 @@ class Subscribing:
         engine = self._engine
         if session.protocol_version < 5:
             engine.check_filters(packet.topic_filters)
+        self._check_number(len(packet.topic_filters))
         codes = [  # [MQTT-3.10.4-6], [MQTT-3.11.3-1], [MQTT-3.11.3-2]
             ReasonCode.SUCCESS if engine.unsubscribe(session, topic_filter) else ReasonCode.NO_SUBSCRIPTION_EXISTED
             for topic_filter in packet.topic_filters

@@ -1,6 +1,6 @@
-"""HOST:PORT and unix:/PATH, as listeners and flags spell them."""
+"""HOST:PORT, as the API's address and what is bound are spelt."""
 
-UNIX_PREFIX = "unix:"
+from ..broker.listeners.addresses import UNIX_PREFIX
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -16,19 +16,6 @@ def split_address(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535):
         raise ValueError(f"must end in a port between 0 and 65535, not '{text}'")
     return bare, int(port)
-
-
-def check_bind(text: str) -> None:
-    """Refuse what a listener cannot bind: it must be HOST:PORT, :PORT for every address, or unix:/PATH.
-
-    Raises ValueError with a sentence fragment that says what is expected.
-    """
-    if text.startswith(UNIX_PREFIX):
-        path = text.removeprefix(UNIX_PREFIX)
-        if not path.startswith("/") or path.endswith("/") or not path.isprintable():
-            raise ValueError(f"must be unix: and the absolute path of a socket, not '{text}'")
-    else:
-        split_address(f"*{text}" if text.startswith(":") else text)
 
 
 def format_address(host: str, port: int) -> str:

@@ -1,11 +1,12 @@
 """The sections of the configuration, as pydantic models: names, defaults and bounds."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from .address import check_bind, split_address
+from ..broker.listeners.addresses import read_address
+from ..broker.listeners.options import READERS, check_tls_keys
+from .address import split_address
 
 
 def _checked_address(text: str) -> str:
@@ -13,30 +14,28 @@ def _checked_address(text: str) -> str:
     return text
 
 
-def _checked_bind(text: str) -> str:
-    check_bind(text)
+def _checked_bind(value: object) -> object:
+    # amqtt's form of a port alone is a number in YAML
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        read_address(text, default_port=0, socket_mode=0)
     return text
 
 
-def _checked_mode(value: object) -> object:
-    # Nobody could tell whether the number 660 was meant to be octal.
-    if not isinstance(value, str):
-        raise ValueError("must be octal digits in quotes, for instance '0660'")
-    return value
+def _as_the_broker_reads(key: str) -> BeforeValidator:
+    """Have the broker say whether it can use a value, and leave it as it is."""
+    read = READERS[key]
 
+    def check(value: object) -> object:
+        if value is not None:
+            read(value)
+        return value
 
-def _checked_origins(origins: list[str]) -> list[str]:
-    for origin in origins:
-        scheme, separator, host = origin.rstrip("/").partition("://")
-        if origin != "null" and not (scheme and separator and host and "/" not in host):
-            raise ValueError(f"must be a list of SCHEME://HOST[:PORT], which '{origin}' is not")
-    return origins
+    return BeforeValidator(check)
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
-Bind = Annotated[str, AfterValidator(_checked_bind)]
-Mode = Annotated[str, BeforeValidator(_checked_mode), Field(pattern=r"^0?[0-7]{3}$")]
-Origins = Annotated[list[str], AfterValidator(_checked_origins)]
+Bind = Annotated[str, BeforeValidator(_checked_bind)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -58,11 +57,14 @@ class CertificateSection(Section):
 
 
 class ListenerSection(Section):
-    """One listener: the keys of amqtt's `ListenerConfig`, then those of `broker.listeners.options.ListenerOptions`."""
+    """One listener: the keys of amqtt's `ListenerConfig`, then those of `broker.listeners.options.ListenerOptions`.
+
+    Here are the shapes; what the values must be, the broker says.
+    """
 
     type: Literal["tcp", "ws", "external"] = "tcp"
     bind: Bind | None = None
-    max_connections: Count = 0
+    max_connections: Annotated[int, Field(ge=-1)] = 0
     ssl: bool = False
     cafile: str | None = None
     capath: str | None = None
@@ -71,59 +73,24 @@ class ListenerSection(Section):
     keyfile: str | None = None
     reader: str | None = None
     writer: str | None = None
-    verify_client: Literal["none", "optional", "required"] | None = None
-    certificate_username: Literal["none", "cn", "san"] = "none"
+    verify_client: Annotated[str | None, _as_the_broker_reads("verify_client")] = None
+    certificate_username: Annotated[str, _as_the_broker_reads("certificate_username")] = "none"
     sni: dict[str, CertificateSection] | None = None
-    origins: Origins | None = None
+    origins: Annotated[list[str] | None, _as_the_broker_reads("origins")] = None
     proxy_protocol: bool = False
-    socket_mode: Mode = "0660"
+    proxy_networks: Annotated[list[str] | None, _as_the_broker_reads("proxy_networks")] = None
+    socket_mode: Annotated[str, _as_the_broker_reads("socket_mode")] = "0660"
 
     @model_validator(mode="after")
     def _complete(self) -> "ListenerSection":
         if self.type != "external" and self.bind is None:
             raise ValueError("needs 'bind: HOST:PORT'")
-        if (self.certfile is None) is not (self.keyfile is None):
-            raise ValueError("needs both 'certfile' and 'keyfile', or neither")
-        if self.ssl and self.certfile is None:
-            raise ValueError("needs 'certfile' and 'keyfile' where 'ssl' is true")
-        self._check_clients_certificates()
+        check_tls_keys(self.model_dump())
         return self
-
-    def _check_clients_certificates(self) -> None:
-        wanted = self.verify_client in ("optional", "required")
-        if (wanted or self.certificate_username != "none") and not self.ssl:
-            raise ValueError("can verify clients' certificates only where 'ssl' is true")
-        has_authorities = any((self.cafile, self.capath, self.cadata))
-        if wanted and not has_authorities:
-            raise ValueError("needs 'cafile', 'capath' or 'cadata' to verify clients' certificates")
-        if self.certificate_username != "none" and (self.verify_client == "none" or not has_authorities):
-            raise ValueError("needs 'cafile' and 'verify_client' to take user names from certificates")
 
     def for_amqtt(self) -> dict[str, Any]:
         """Give the keys that have a value, as amqtt's configuration and ours beside it take them."""
         return self.model_dump(exclude_none=True)
-
-
-_TLS_KEYS = ("certfile", "keyfile", "cafile", "capath", "cadata", "verify_client", "certificate_username", "sni")
-
-
-def inherit(listeners: Mapping[str, object]) -> dict[str, object]:
-    """Give each listener what `default` has and it does not set, as amqtt does, before it is looked at.
-
-    The address is its own, and one that says `ssl: false` has no use for certificates.
-    """
-    above = listeners.get("default")
-    if not isinstance(above, Mapping):
-        return dict(listeners)
-    return {name: _below(cast("Mapping[str, object]", above), own) for name, own in listeners.items()}
-
-
-def _below(above: Mapping[str, object], listener: object) -> object:
-    if not isinstance(listener, Mapping):
-        return listener
-    own = cast("Mapping[str, object]", listener)
-    without = ("bind", *_TLS_KEYS) if own.get("ssl") is False else ("bind",)
-    return {**{key: value for key, value in above.items() if key not in without}, **own}
 
 
 class MqttSection(Section):
@@ -147,6 +114,8 @@ class MqttSection(Section):
     )
     response_information: Annotated[str, Field(max_length=1_024)] = ""
     max_subscriptions: Count = 10_000
+    max_filters: Count = 10_000
+    max_subscription_bytes: Count = 16_777_216
     max_inflight: Annotated[int, Field(ge=1, le=65_535)] = 32
     max_awaiting_rel: Annotated[int, Field(ge=1, le=65_535)] = 1_000
     max_mqueue_len: Count = 1_000

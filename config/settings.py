@@ -10,9 +10,10 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
+from ..broker.listeners.options import complete_listeners
 from .errors import ConfigError
 from .explain import Source, check_environment, explain
-from .sections import ApiSection, ListenerSection, LogSection, MqttSection, inherit
+from .sections import ApiSection, ListenerSection, LogSection, MqttSection
 from .yaml_file import read_yaml
 
 CREDENTIAL_PLUGIN = "wardenmq.plugins.credentials.CredentialAuthPlugin"
@@ -56,7 +57,9 @@ class Settings(BaseSettings):
     @field_validator("listeners", mode="before")
     @classmethod
     def _inherit(cls, listeners: object) -> object:
-        return inherit(cast("Mapping[str, object]", listeners)) if isinstance(listeners, Mapping) else listeners
+        return (
+            complete_listeners(cast("Mapping[str, object]", listeners)) if isinstance(listeners, Mapping) else listeners
+        )
 
     @field_validator("listeners")
     @classmethod

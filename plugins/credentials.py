@@ -36,7 +36,10 @@ class CredentialAuthPlugin(BaseAuthPlugin):
         allow_anonymous: bool = False
         """Admit clients that present no user name and whose client id is no login."""
         certificate_login: bool = True
-        """Admit the login that a client certificate names without its password; False asks for both."""
+        """Admit the login that a client certificate names without a password; False asks for both.
+
+        A password that is presented must be right in either case.
+        """
 
     def __init__(self, context: BaseContext) -> None:
         super().__init__(context)
@@ -47,7 +50,8 @@ class CredentialAuthPlugin(BaseAuthPlugin):
     def authenticate_connect(self, request: ConnectRequest) -> Accept | Refuse | Awaitable[Accept | Refuse]:
         """Decide on a CONNECT, at once where no password has to be hashed.
 
-        The name that a certificate proved, which only a listener that was told so gives, is the only one to be used.
+        The name that a certificate proved, which only a listener that was told so gives, is the only one to be used;
+        an empty one, from a listener that lets in nobody without a name, is no login's.
         """
         certified, username = request.certificate_name, request.username
         if certified is not None:
@@ -62,7 +66,7 @@ class CredentialAuthPlugin(BaseAuthPlugin):
     def _authenticate_certified(
         self, certified: str, password: bytes | None
     ) -> Accept | Refuse | Awaitable[Accept | Refuse]:
-        if self._certificate_login:
+        if self._certificate_login and password is None:
             return _translate(self._directory.authenticate_certified(certified))
         # Without the client id, whose login would count where the name is none.
         verdict = self._directory.authenticate("", certified, password)

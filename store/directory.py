@@ -52,7 +52,7 @@ class Directory:
         self._derivation = KeyDerivation(self._scram, self._logins, self._passwords, self._writer)
         self._authentication = Authentication(self._logins, self._passwords, clock, self._derivation.consider)
         self.generation = 0
-        """Goes up with every write; an access computed under an older one is to be computed again."""
+        """Goes up with every write that somebody made; an access of an older one is to be computed again."""
         self.is_new = False
         """Whether nothing had ever been written when the directory was opened."""
 

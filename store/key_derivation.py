@@ -12,7 +12,8 @@ from .scram_login import ScramLogins
 from .stored_secrets import StoredSecret
 from .writer import Writer
 
-_MAX_DERIVING = 1_000
+_MAX_DERIVING = 10
+"""Logins whose keys are being derived or wait for it; the password of each is in memory for as long."""
 
 _logger = getLogger(__name__)
 

@@ -192,6 +192,7 @@ class Logins:
             statements=[keep_scram_keys(login.id, with_keys)],
             apply=lambda: self._put(StoredLogin(current.login, with_keys)),
             result=None,
+            derived=True,
         )
 
     def delete(self, login_type: str, name: str) -> Write[None]:

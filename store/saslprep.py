@@ -17,23 +17,32 @@ _PROHIBITED = (
 )
 
 
+MAX_CHARACTERS = 1_024
+"""Longest text with more than printable ASCII in it, before and after: strangers' names are prepared on the event loop.
+
+Composing takes time that grows with the square of the length, and one character can become eighteen.
+"""
+
+
 class Unprepared(ValueError):
     """Say that a text cannot be prepared; the message does not hold it."""
 
 
 def prepare(text: str, kind: Literal["query", "stored"]) -> str:
-    """Return the prepared text, which may be empty; raise Unprepared where it holds what is prohibited.
+    """Return the prepared text, which may be empty; raise Unprepared for what is prohibited or too long.
 
     A `query` may hold code points that Unicode 3.2 did not assign, a `stored` string may not (RFC 3454, section 7).
     """
     if text.isascii() and text.isprintable():
         return text
+    _check_length(text)
     mapped = "".join(
         " " if stringprep.in_table_c12(character) else character
         for character in text
         if not stringprep.in_table_b1(character)
     )
     prepared = unicodedata.normalize("NFKC", mapped)
+    _check_length(prepared)
     for character in prepared:
         if any(prohibits(character) for prohibits in _PROHIBITED):
             raise Unprepared("a character is prohibited")
@@ -41,6 +50,11 @@ def prepare(text: str, kind: Literal["query", "stored"]) -> str:
             raise Unprepared("a code point is not assigned in Unicode 3.2")
     _check_direction(prepared)
     return prepared
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise Unprepared("it is too long")
 
 
 def _check_direction(text: str) -> None:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from logging import getLogger
 
 from .authentication import Outcome, Verdict, admit
 from .database import Database, Statement
@@ -15,6 +16,8 @@ DEFAULT_ITERATIONS = 600_000
 """As hard to guess through, on the hardware that guesses, as the argon2id hash beside it."""
 
 MAX_ITERATIONS = 100_000_000
+
+_logger = getLogger(__name__)
 
 _SECRET = "scram_secret"  # noqa: S105 (the setting's name)
 _SECRET_BYTES = 32
@@ -46,6 +49,24 @@ class ScramLogins:
             await database.transact([Statement(insert, [(_SECRET, self._secret.hex())])])
         [(secret,)] = await database.read(read, [_SECRET])
         self._secret = bytes.fromhex(secret)
+        self._warn_of_other_costs()
+
+    def _warn_of_other_costs(self) -> None:
+        """Log how many names show a stranger, by what their keys cost, that they exist."""
+        count = 0
+        for login in self._logins.of_type("username"):
+            stored = self._logins.find("username", login.login)
+            keys = None if stored is None or stored.secret is None else stored.secret.scram
+            if keys is not None and keys.iterations != self.iterations:
+                # A name that no exchange reaches, or none at all where SCRAM is off, shows nothing.
+                count += self.salt("username", login.login) is not None
+        if count:
+            _logger.warning(
+                "%d login(s) have SCRAM keys of another cost than scram_iterations %d, by which a stranger can tell"
+                " that they exist; each gets new ones when it next logs in with its password, or when that is set",
+                count,
+                self.iterations,
+            )
 
     def salt(self, login_type: str, name: str) -> bytes | None:
         """Return what the keys of a login are salted with; None where it cannot be used with SCRAM."""
@@ -127,7 +148,7 @@ class ScramExchange:
 
 def _same(presented: str, proved: str) -> bool:
     try:
-        return prepare(presented, "query") == proved
+        return presented == proved or prepare(presented, "query") == proved
     except Unprepared:
         return False
 

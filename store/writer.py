@@ -28,6 +28,9 @@ class Write(Generic[T]):
     change: Change = NO_CHANGE
     detail: Mapping[str, object] = field(default_factory=dict[str, object])
     """What the audit log keeps beside the target; never a secret."""
+    derived: bool = False
+    """Whether it only keeps what follows from what is there: nobody's access changes, and nobody did anything that
+    belongs into the audit log."""
 
 
 class Writer:
@@ -38,7 +41,7 @@ class Writer:
     """
 
     def __init__(self, database: Database, clock: Callable[[], float], committed: Callable[[], None]) -> None:
-        """Take the database, the time in seconds since the epoch, and what to call once memory has changed."""
+        """Take the database, the time in seconds since the epoch, and what to call once access has changed."""
         self._database = database
         self._clock = clock
         self._committed = committed
@@ -66,11 +69,14 @@ class Writer:
         async with self._lock:
             at = round(self._clock() * 1_000_000)
             write = prepare(at)
-            detail = json.dumps(write.detail, ensure_ascii=False)
-            audit = Statement(_AUDIT, [(at, actor, facade, write.action, write.target, detail)])
-            await self._database.transact([*write.statements, audit])
+            statements = [*write.statements]
+            if not write.derived:
+                detail = json.dumps(write.detail, ensure_ascii=False)
+                statements.append(Statement(_AUDIT, [(at, actor, facade, write.action, write.target, detail)]))
+            await self._database.transact(statements)
             write.apply()
-            self._committed()
+            if not write.derived:
+                self._committed()
         # Outside the lock, so that a callback may itself write. All are told before the first failure is reported:
         # one that fails must not leave the sessions of another open.
         if write.change != NO_CHANGE:

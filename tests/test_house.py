@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "broker": {"broker.protocol", "broker.routing"},
     "plugins": {"broker", "broker.protocol", "broker.routing", "store"},
     "store": {"broker.routing.topics"},
-    "config": set[str](),
+    "config": {"broker.listeners.addresses", "broker.listeners.options"},
     "mgmt_api": {"broker", "broker.protocol", "broker.routing", "store"},
 }
 NO_INPUT_OR_OUTPUT = {"broker.protocol", "broker.routing"}

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sqlite3
 import ssl
 import stat
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +20,7 @@ import pytest
 import trustme
 
 from .conftest import Launch
+from .engine.wire import connect
 from .processes import Ended, ServerProcess
 
 CREDENTIAL_KEYS = [
@@ -225,6 +228,39 @@ async def test_a_hang_up_signal_has_the_certificates_read_again(tmp_path: Path, 
         while not await served("after.example"):
             pass
     assert not await served("before.example")
+
+
+FEW_FILES = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+sys.argv[0] = "wardenmq"
+runpy.run_module("wardenmq", run_name="__main__", alter_sys=True)
+"""
+
+
+def file_limits(pid: int) -> tuple[int, int]:
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE)
+
+
+async def test_as_many_files_as_the_system_allows(launch: Launch) -> None:
+    python = ("-c", FEW_FILES.format(soft=256, hard=8_192))
+    server = await (await launch(python=python, environment={"WARDENMQ_MQTT__MAX_CONNECTIONS": "5000"})).wait_ready()
+    assert file_limits(server.ready["pid"]) == (8_192, 8_192)
+    assert "connections instead of" not in server.errors
+
+
+async def test_no_more_connections_than_there_are_files_for(launch: Launch) -> None:
+    """Who is too many is told so, and nobody hangs."""
+    server = await (await launch("--allow-anonymous", python=("-c", FEW_FILES.format(soft=100, hard=100)))).wait_ready()
+    assert "At most 50 connections instead of 50000: the process may open only 100 files" in server.errors
+    answers: list[bytes] = []
+    with ExitStack() as stack:
+        for number in range(60):
+            client = stack.enter_context(socket.create_connection(server.address("mqtt"), timeout=10))
+            client.sendall(connect(f"c{number}"))
+            answers.append(await asyncio.to_thread(client.recv, 4))
+    assert answers == [b"\x20\x02\0\0"] * 50 + [b"\x20\x02\0\x03"] * 10
+    assert "Traceback" not in server.errors
 
 
 async def test_a_data_directory_has_one_owner(server: ServerProcess, launch: Launch) -> None:

@@ -1,4 +1,4 @@
-"""Accept sockets one by one, where something comes between a socket and its connection."""
+"""Accept sockets one by one, where something comes between a socket and its connection, or the loop does it badly."""
 
 import asyncio
 import socket
@@ -12,6 +12,8 @@ _AT_ONCE = 100
 """Sockets accepted in a row, so that a flood of them does not keep the loop from the others."""
 _PAUSE = 1.0
 """Seconds without accepting when the process has run out of something."""
+_SILENCE = 60.0
+"""Seconds between two lines in the log about that."""
 
 Accepted = Callable[[socket.socket, object], None]
 
@@ -24,6 +26,7 @@ class Acceptor:
         self._socket = bound
         self._accepted = accepted
         self._pause: asyncio.TimerHandle | None = None
+        self._next_report = 0.0
 
     def start(self) -> None:
         """Listen."""
@@ -47,12 +50,18 @@ class Acceptor:
             except ConnectionError:  # the peer has gone before its turn came
                 continue
             except OSError as error:  # out of files or memory: what comes waits in the backlog
-                _logger.error("accepting connections pauses: %s", error.strerror or error)
+                self._report(error)
                 self._loop.remove_reader(self._socket)
                 self._pause = self._loop.call_later(_PAUSE, self._resume)
                 return
             accepted.setblocking(False)
             self._accepted(accepted, peer)
+
+    def _report(self, error: OSError) -> None:
+        now = self._loop.time()
+        if now >= self._next_report:
+            self._next_report = now + _SILENCE
+            _logger.error("accepting connections pauses: %s", error.strerror or error)
 
     def _resume(self) -> None:
         self._pause = None

@@ -49,12 +49,12 @@ class Passage:
     peer: tuple[str, int] | None
     """Who the peers are where they have no address of their own."""
     connect_timeout: float
-    max_message_size: int
+    max_packet_size: int
 
     @property
     def ambient(self) -> bool:
         """Tell whether a browser proves who its user is without the web page's doing: by a certificate."""
-        return self.options.certificate_username != "none"
+        return self.certificates is not None and self.certificates.asks_clients
 
 
 class Arrival(asyncio.Protocol):
@@ -86,6 +86,7 @@ class Arrival(asyncio.Protocol):
         self._counted = refusal is None
         if self._counted:
             passage.limits.enter()
+        self._accepted_at = passage.loop.time()
         limit = passage.connect_timeout if refusal is None else min(passage.connect_timeout, _REFUSED_TIMEOUT)
         self._timer = passage.loop.call_later(limit, self._time_out)
         self._task = passage.loop.create_task(self._make_transport())
@@ -113,7 +114,15 @@ class Arrival(asyncio.Protocol):
         source = self._passage.options.certificate_username
         ssl_object = transport.get_extra_info("ssl_object") if source != "none" else None
         certificate = ssl_object.getpeercert() if ssl_object is not None else None
-        return certificate_username(certificate, source) if certificate else None
+        if not certificate:
+            return None
+        name = certificate_username(certificate, source)
+        # Whoever takes names from certificates and insists on one would otherwise let this one use any login's.
+        return "" if name is None and self._passage.options.verify_client == "required" else name
+
+    def time_left(self, connect_timeout: float) -> float:
+        """Give the seconds that the handshakes have left of the time limit."""
+        return max(0.0, self._accepted_at + connect_timeout - self._passage.loop.time())
 
     def entered(self, connection: Connection) -> None:
         """Count a connection in."""
@@ -140,13 +149,11 @@ class Arrival(asyncio.Protocol):
         await passage.loop.connect_accepted_socket(lambda: self, self._socket, **tls)
 
     def _take_header(self, header: ProxyHeader) -> None:
-        source = header.source
-        if source is None:
-            return
-        self._announced = self._peer = source
+        if header.source is not None:
+            self._announced = self._peer = header.source
         limits, now = self._passage.limits, self._passage.loop.time()
-        if self._refusal is None:
-            self._refusal = limits.check_address(source[0], now)
+        if self._refusal is None and self._peer is not None:
+            self._refusal = limits.check_address(self._peer[0], now)
             if self._refusal is not None and not limits.may_explain(now):
                 raise ConnectionAbortedError("too many connections from this address")
 
@@ -162,13 +169,16 @@ class Arrival(asyncio.Protocol):
         protocol.connection_made(seen)
 
     def _make_websocket(self) -> asyncio.Protocol:
-        from .websocket import WebSocketProtocol  # its library is loaded only where a WebSocket listener exists
+        from .websocket import (  # their library is loaded only where a WebSocket listener exists
+            WebSocketProtocol,
+            frame_bound,
+        )
 
         passage = self._passage
         return WebSocketProtocol(
             self._make_connection,
             passage.loop,
-            max_message_size=passage.max_message_size,
+            max_frame_size=frame_bound(passage.max_packet_size),
             handshake_timeout=passage.connect_timeout,
             origins=passage.options.origins,
             same_origin=passage.ambient,

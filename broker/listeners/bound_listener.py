@@ -7,13 +7,15 @@ from logging import getLogger
 from typing import cast
 
 from ..connection import Connection, Door
+from ..protocol.reason_codes import ReasonCode
 from ..settings import MqttSettings
 from .acceptor import BACKLOG, Acceptor
+from .addresses import Address, UnixAddress
 from .arrival import Arrival, Passage
 from .limits import ListenerLimits
 from .listener import Listener
 from .options import ListenerOptions
-from .sockets import Address, SocketFile, UnixAddress, bind
+from .sockets import SocketFile, bind
 from .tls import CertificateError, Certificates
 
 _logger = getLogger(__name__)
@@ -22,8 +24,12 @@ _logger = getLogger(__name__)
 class BoundListener(Listener):
     """Accept connections at one address.
 
-    A plain TCP connection is made by the event loop itself, with nothing in between, and asks here whether there is
-    room. Any other socket is accepted by an `Acceptor` and has an `Arrival` for its handshakes.
+    A plain TCP connection has nothing in between itself and the event loop, and asks here whether there is room. Any
+    other socket has an `Arrival` for its handshakes.
+
+    Who accepts plain TCP depends on the loop. uvloop does it for half of what it costs here, and closes what it has no
+    file for. asyncio's loop would try a thousand times in a row then, with a traceback each time, and is no faster: an
+    `Acceptor` takes its place, as for all other sockets.
     """
 
     def __init__(
@@ -40,6 +46,9 @@ class BoundListener(Listener):
         self._address = address
         self._options = options or ListenerOptions()
         self._arrivals: set[Arrival] = set()
+        self._plain: set[asyncio.Task[tuple[asyncio.Transport, Connection]]] = set()
+        """Plain TCP sockets that are accepted and have no transport yet."""
+        self._stopped = False
         self._servers: list[asyncio.Server | Acceptor] = []
         self._bound: tuple[str, int] | None = None
         self._file: SocketFile | None = None
@@ -53,7 +62,7 @@ class BoundListener(Listener):
     @property
     def handshaking(self) -> int:
         """Sockets that are accepted and not through their handshakes yet."""
-        return len(self._arrivals)
+        return len(self._arrivals) + len(self._plain)
 
     async def open(
         self, loop: asyncio.AbstractEventLoop, make_connection: Callable[[Door], Connection], settings: MqttSettings
@@ -76,16 +85,17 @@ class BoundListener(Listener):
             websocket=self.kind in ("ws", "wss"),
             peer=self._bound if self._file is not None else None,
             connect_timeout=settings.connect_timeout,
-            max_message_size=settings.max_packet_size,
+            max_packet_size=settings.max_packet_size,
         )
-        direct = self.kind == "tcp" and not self._options.proxy_protocol
+        plain = self.kind == "tcp" and not self._options.proxy_protocol
+        by_loop = plain and not isinstance(loop, asyncio.SelectorEventLoop)
+        # [MQTT-7.1.1-1], [MQTT-4.2.0-1]
         for place, bound in enumerate(sockets):
             try:
-                if direct:
-                    # [MQTT-7.1.1-1], [MQTT-4.2.0-1]
+                if by_loop:
                     server = await loop.create_server(lambda: make_connection(self), sock=bound, backlog=BACKLOG)
                 else:
-                    server = Acceptor(loop, bound, self._accepted)
+                    server = Acceptor(loop, bound, self._accepted_plain if plain else self._accepted)
                     server.start()
             except BaseException:
                 for unused in sockets[place:]:
@@ -96,6 +106,7 @@ class BoundListener(Listener):
 
     def stop(self) -> None:
         """Accept no more connections and cut off those in a handshake; connections that are there stay."""
+        self._stopped = True
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -119,6 +130,30 @@ class BoundListener(Listener):
             raise
         _logger.info("listener %s has new certificates", self.listener_id)
 
+    # -- sockets of plain TCP, where the loop does not accept them
+
+    def _accepted_plain(self, accepted: socket.socket, peer: object) -> None:
+        passage = self._passage
+        if passage is None:
+            accepted.close()
+            return
+        made = passage.loop.create_task(
+            passage.loop.connect_accepted_socket(lambda: passage.make_connection(self), accepted)
+        )
+        self._plain.add(made)
+        self._empty.clear()
+        made.add_done_callback(self._made_plain)
+
+    def _made_plain(self, made: asyncio.Task[tuple[asyncio.Transport, Connection]]) -> None:
+        self._plain.discard(made)
+        if not made.cancelled():
+            error = made.exception()
+            if error is not None:
+                _logger.info("listener %s: a connection was not made: %s", self.listener_id, error)
+            elif self._stopped:  # it was accepted before, but too late for those that stop the listener to see it
+                made.result()[0].abort()
+        self._look_whether_empty()
+
     # -- sockets that need a handshake
 
     def _accepted(self, accepted: socket.socket, peer: object) -> None:
@@ -127,6 +162,11 @@ class BoundListener(Listener):
             accepted.close()
             return
         address = cast("tuple[str, int]", peer)[:2] if isinstance(peer, tuple) else None
+        if address is not None and self._options.proxy_protocol and not self._options.trusts_proxy(address[0]):
+            _logger.info("listener %s: %s closed: it is no proxy's address", self.listener_id, address[0])
+            self.limits.cut_off(ReasonCode.NOT_AUTHORIZED)
+            accepted.close()
+            return
         now = passage.loop.time()
         # Behind a proxy the client's address is not known yet; a Unix socket's peers have none.
         known = address is not None and not self._options.proxy_protocol

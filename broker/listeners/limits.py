@@ -82,6 +82,11 @@ class ListenerLimits:
         self.broker.cut_off += 1
         return False
 
+    def cut_off(self, reason: ReasonCode) -> None:
+        """Count a client that is refused without a word."""
+        self._turn_away(reason)
+        self.broker.cut_off += 1
+
     def enter(self) -> None:
         """Count a socket in."""
         self.open += 1

@@ -11,12 +11,12 @@ from amqtt.errors import BrokerError
 
 from ..connection import Connection, Door
 from ..settings import MqttSettings
+from .addresses import UnixAddress, read_address
 from .bound_listener import BoundListener
 from .external import ExternalListener
 from .limits import BrokerLimits, ListenerLimits
 from .listener import Listener
-from .options import CertificateFiles, ListenerOptions
-from .sockets import UnixAddress, read_address
+from .options import OWN_KEYS, CertificateFiles, ListenerOptions, check_tls_keys, verifies_clients
 from .tls import CertificateError, Certificates, TlsSettings
 
 _logger = getLogger(__name__)
@@ -63,7 +63,7 @@ class Listeners:
             if config.type == ListenerType.EXTERNAL:
                 self.by_name[name] = ExternalListener(name, _limits(config, self.limits))
                 continue
-            if not config.bind:
+            if config.bind is None:
                 continue
             listener = make_listener(name, config, options.get(name, ListenerOptions()), self.limits)
             self.by_name[name] = listener
@@ -115,15 +115,15 @@ def make_listener(name: str, config: ListenerConfig, options: ListenerOptions, l
     except ValueError as error:
         raise BrokerError(f"listener {name!r} cannot bind {config.bind}: {error}") from error
     kind = "ws" if config.type == ListenerType.WS else "unix" if isinstance(address, UnixAddress) else "tcp"
+    keys = {**vars(config), **{key: getattr(options, key) for key in OWN_KEYS}}
     certificates = None
-    if config.ssl:
-        kind = "wss" if kind == "ws" else "ssl"
-        try:
-            certificates = Certificates(read_tls_settings(name, config, options))
-        except CertificateError as error:
-            raise BrokerError(f"listener {name!r}: {error}") from error
-    elif options.certificate_username != "none" or options.verify_client in ("optional", "required"):
-        raise BrokerError(f"listener {name!r} can verify clients' certificates only with 'ssl: true'")
+    try:
+        check_tls_keys(keys)
+        if config.ssl:
+            kind = "wss" if kind == "ws" else "ssl"
+            certificates = Certificates(_tls_settings(config, options, verifies_clients(keys)))
+    except ValueError as error:
+        raise BrokerError(f"listener {name!r} cannot be used: {error}") from error
     return BoundListener(name, kind, _limits(config, limits), address, options, certificates)
 
 
@@ -131,17 +131,7 @@ def _limits(config: ListenerConfig, limits: BrokerLimits) -> ListenerLimits:
     return ListenerLimits(max(0, config.max_connections), limits)  # amqtt knows -1 for no bound, too
 
 
-def read_tls_settings(name: str, config: ListenerConfig, options: ListenerOptions) -> TlsSettings:
-    """Bring the keys that concern TLS together; raises BrokerError where they contradict each other."""
-    if config.certfile is None or config.keyfile is None:
-        raise BrokerError(f"listener {name!r} needs 'certfile' and 'keyfile' where 'ssl' is true")
-    has_authorities = any((config.cafile, config.capath, config.cadata))
-    verify_client = options.verify_client or ("optional" if has_authorities else "none")
-    if verify_client != "none" and not has_authorities:
-        # The authorities of the operating system would let in anybody with a certificate from any of them.
-        raise BrokerError(f"listener {name!r} needs 'cafile', 'capath' or 'cadata' to verify clients' certificates")
-    if options.certificate_username != "none" and verify_client == "none":
-        raise BrokerError(f"listener {name!r} needs 'verify_client' to take user names from certificates")
+def _tls_settings(config: ListenerConfig, options: ListenerOptions, verify_client: str) -> TlsSettings:
     return TlsSettings(
         certificate=CertificateFiles(str(config.certfile), str(config.keyfile)),
         sni=options.sni,

@@ -1,14 +1,13 @@
-"""What a listener can be told beyond amqtt's `ListenerConfig`, and how the two are taken out of one mapping.
+"""What a listener can be told beyond amqtt's `ListenerConfig`, and what its keys must be and have in common.
 
-amqtt refuses keys that it does not know, so ours are taken out before it sees them.
+The one place for that: the broker reads and checks a listener's keys here, and the configuration file's reader asks
+here too, so that it can name file and key. Every refusal is a ValueError whose text goes on from the key's name.
 """
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
-
-from amqtt.contexts import BrokerConfig, ListenerConfig
-from amqtt.errors import BrokerError
 
 VERIFY_CLIENT = ("none", "optional", "required")
 CERTIFICATE_USERNAME = ("none", "cn", "san")
@@ -16,6 +15,23 @@ TLS_KEYS = frozenset(
     ("certfile", "keyfile", "cafile", "capath", "cadata", "verify_client", "certificate_username", "sni")
 )
 """What a listener with `ssl: false` does not inherit."""
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+PRIVATE_NETWORKS: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "127.0.0.0/8",
+        "::1",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+"""Networks that nobody can send from across the Internet: loopback, private and link-local ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,96 +58,149 @@ class ListenerOptions:
     """Web pages whose scripts may open a WebSocket, each as scheme://host[:port]; None for any."""
     proxy_protocol: bool = False
     """Whether each connection begins with a PROXY protocol header, whose address is the client's."""
+    proxy_networks: tuple[Network, ...] = PRIVATE_NETWORKS
+    """Where a proxy may connect from; whoever may open a Unix socket's file is trusted."""
     socket_mode: int = 0o660
     """Permissions of a Unix socket's file."""
 
+    def trusts_proxy(self, host: str) -> bool:
+        """Tell whether a header from this address, which is the socket's own peer, is believed."""
+        address = ipaddress.ip_address(host)
+        plain = getattr(address, "ipv4_mapped", None) or address
+        return any(plain in network for network in self.proxy_networks)
+
 
 OWN_KEYS = frozenset(option.name for option in fields(ListenerOptions))
-_AMQTT_DEFAULTS: dict[str, object] = {key.name: key.default for key in fields(ListenerConfig)}
 
 
-def read_config(config: Mapping[str, Any]) -> tuple[BrokerConfig, dict[str, ListenerOptions]]:
-    """Read amqtt's broker configuration with our keys among those of its listeners; return the two apart.
-
-    A listener has the values of the one called `default` for the keys that it does not set. Raises BrokerError for a
-    key of ours that is wrong, and what amqtt raises for its own.
-    """
-    listeners: object = config.get("listeners")
-    if not isinstance(listeners, Mapping):
-        return BrokerConfig.from_dict(dict(config)), {}
-    entries = cast("Mapping[str, object]", listeners)
-    given = {name: keys for name, entry in entries.items() if (keys := _keys(entry)) is not None}
-    above = given.get("default", {})
-    complete = {name: {**inherited(above, keys), **keys} for name, keys in given.items()}
-    options = {name: _read_options(name, keys) for name, keys in complete.items()}
-    stripped = {
-        name: {key: value for key, value in keys.items() if key not in OWN_KEYS} for name, keys in complete.items()
-    }
-    # What is no mapping is amqtt's to take or to refuse.
-    result = BrokerConfig.from_dict({**config, "listeners": {**entries, **stripped}})
-    for name, keys in stripped.items():
-        _restore(result.listeners[name], keys)
-    return result, options
-
-
-def _keys(entry: object) -> dict[str, Any] | None:
+def mapping_of(entry: object) -> dict[str, Any] | None:
+    """Give the keys of a listener, None where it is no mapping."""
     return dict(cast("Mapping[str, Any]", entry)) if isinstance(entry, Mapping) else None
 
 
-def inherited(above: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the keys of `default` that another listener has too; its address it must have for itself."""
+def complete_listeners(listeners: Mapping[str, object]) -> dict[str, object]:
+    """Give each listener what `default` has and it does not set; what is no mapping stays as it is.
+
+    Its address it must have for itself, and one that says `ssl: false` has no use for certificates.
+    """
+    above = mapping_of(listeners.get("default")) or {}
+    return {name: _complete(above, entry) for name, entry in listeners.items()}
+
+
+def _complete(above: Mapping[str, Any], entry: object) -> object:
+    own = mapping_of(entry)
+    if own is None:
+        return entry
     without = TLS_KEYS if own.get("ssl") is False else frozenset[str]()
-    return {key: value for key, value in above.items() if key not in own and key != "bind" and key not in without}
+    return {**{key: value for key, value in above.items() if key != "bind" and key not in without}, **own}
 
 
-def _restore(listener: ListenerConfig, keys: Mapping[str, Any]) -> None:
-    """Undo what amqtt does to a key that is set, but to the value that it would have anyway: overwrite it."""
-    for key, value in keys.items():
-        if key in _AMQTT_DEFAULTS and value == _AMQTT_DEFAULTS[key]:
-            setattr(listener, key, _AMQTT_DEFAULTS[key])
-
-
-def _read_options(name: str, keys: Mapping[str, Any]) -> ListenerOptions:
+def read_options(keys: Mapping[str, Any]) -> ListenerOptions:
+    """Read our keys among those of a listener; what has no value is the default."""
     own = {key: value for key, value in keys.items() if key in OWN_KEYS and value is not None}
-    for key, choices in (("verify_client", VERIFY_CLIENT), ("certificate_username", CERTIFICATE_USERNAME)):
-        if key in own and own[key] not in choices:
-            raise BrokerError(f"listener {name!r}: {key!r} must be one of {', '.join(choices)}")
-    if not isinstance(own.get("proxy_protocol", False), bool):
-        raise BrokerError(f"listener {name!r}: 'proxy_protocol' must be true or false")
-    if "origins" in own:
-        own["origins"] = _read_origins(name, own["origins"])
-    if "socket_mode" in own:
-        own["socket_mode"] = _read_mode(name, own["socket_mode"])
-    if "sni" in own:
-        own["sni"] = _read_sni(name, own["sni"])
+    for key, read in READERS.items():
+        if key in own:
+            try:
+                own[key] = read(own[key])
+            except ValueError as error:
+                raise ValueError(f"{key!r} {error}") from error
     return ListenerOptions(**own)
 
 
-def _read_origins(name: str, value: object) -> tuple[str, ...]:
+def verifies_clients(keys: Mapping[str, Any]) -> str:
+    """Give whether clients are asked for certificates: none, optional or required."""
+    has_authorities = any(keys.get(key) for key in ("cafile", "capath", "cadata"))
+    return keys.get("verify_client") or ("optional" if has_authorities else "none")
+
+
+def check_tls_keys(keys: Mapping[str, Any]) -> None:
+    """Refuse keys about TLS that contradict each other."""
+    names = keys.get("certificate_username") or "none"
+    if not keys.get("ssl"):
+        if names != "none" or keys.get("verify_client") in ("optional", "required"):
+            raise ValueError("can verify clients' certificates only with 'ssl: true'")
+        if (keys.get("certfile") is None) is not (keys.get("keyfile") is None):
+            raise ValueError("needs both 'certfile' and 'keyfile', or neither")
+        return
+    if not (keys.get("certfile") and keys.get("keyfile")):
+        raise ValueError("needs 'certfile' and 'keyfile' where 'ssl' is true")
+    verify_client = verifies_clients(keys)
+    if verify_client != "none" and not any(keys.get(key) for key in ("cafile", "capath", "cadata")):
+        # The authorities of the operating system would let in anybody with a certificate from any of them.
+        raise ValueError("needs 'cafile', 'capath' or 'cadata' to verify clients' certificates")
+    if names != "none" and verify_client == "none":
+        raise ValueError("needs 'verify_client' and 'cafile' to take user names from certificates")
+
+
+# What a key's value must be
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not (isinstance(value, str) and value in choices):
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return read
+
+
+def _read_switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _read_origins(value: object) -> tuple[str, ...]:
     if isinstance(value, list | tuple):
         origins = cast("list[object] | tuple[object, ...]", value)
-        if all(isinstance(origin, str) and (origin == "null" or "://" in origin) for origin in origins):
+        if all(isinstance(origin, str) and _is_origin(origin) for origin in origins):
             return tuple(str(origin).lower().rstrip("/") for origin in origins)
-    raise BrokerError(f"listener {name!r}: 'origins' must be a list of SCHEME://HOST[:PORT]")
+    raise ValueError("must be a list of SCHEME://HOST[:PORT]")
 
 
-def _read_mode(name: str, value: object) -> int:
+def _is_origin(text: str) -> bool:
+    scheme, separator, host = text.rstrip("/").partition("://")
+    return text == "null" or bool(scheme and separator and host and "/" not in host)
+
+
+def _read_networks(value: object) -> tuple[Network, ...]:
+    if isinstance(value, list | tuple):
+        try:
+            return tuple(ipaddress.ip_network(str(network)) for network in cast("list[object]", value))
+        except ValueError:
+            pass
+    raise ValueError("must be a list of addresses and networks, such as 192.0.2.7 and 2001:db8::/32")
+
+
+def _read_mode(value: object) -> int:
     """Read octal digits. A number is refused, for nobody could tell whether 660 was meant to be 0o660."""
     if isinstance(value, str) and 3 <= len(value) <= 4 and all(digit in "01234567" for digit in value):
         mode = int(value, 8)
         if mode <= 0o777:
             return mode
-    raise BrokerError(f"listener {name!r}: 'socket_mode' must be octal digits in quotes, for instance \"0660\"")
+    raise ValueError('must be octal digits in quotes, for instance "0660"')
 
 
-def _read_sni(name: str, value: object) -> dict[str, CertificateFiles]:
+def _read_sni(value: object) -> dict[str, CertificateFiles]:
     result: dict[str, CertificateFiles] = {}
     if isinstance(value, Mapping):
         for host, entry in cast("Mapping[object, object]", value).items():
-            files = _keys(entry)
+            files = mapping_of(entry)
             if not isinstance(host, str) or files is None or set(files) != {"certfile", "keyfile"}:
                 break
             result[host.lower()] = CertificateFiles(str(files["certfile"]), str(files["keyfile"]))
         else:
             return result
-    raise BrokerError(f"listener {name!r}: 'sni' must have 'certfile' and 'keyfile' for each host name")
+    raise ValueError("must have 'certfile' and 'keyfile' for each host name")
+
+
+READERS: Mapping[str, Callable[[object], object]] = {
+    "verify_client": _one_of(VERIFY_CLIENT),
+    "certificate_username": _one_of(CERTIFICATE_USERNAME),
+    "sni": _read_sni,
+    "origins": _read_origins,
+    "proxy_protocol": _read_switch,
+    "proxy_networks": _read_networks,
+    "socket_mode": _read_mode,
+}
+"""By key; each raises ValueError."""

@@ -7,66 +7,11 @@ import socket
 import stat
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 
-UNIX_PREFIX = "unix:"
+from .addresses import Address, UnixAddress
+
 _IGNORED = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """What binding says where the machine has no IPv6, say, though the name has such an address."""
-
-
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
-    """Where a listener listens; `host` is None for all addresses of the machine, port 0 is any free one."""
-
-    host: str | None
-    port: int
-
-    def __str__(self) -> str:
-        host = self.host or ""
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
-    """The file of a Unix socket, and its permissions."""
-
-    path: str
-    mode: int
-
-    def __str__(self) -> str:
-        return f"{UNIX_PREFIX}{self.path}"
-
-
-Address = TcpAddress | UnixAddress
-
-
-def read_address(text: str, default_port: int, socket_mode: int) -> Address:
-    """Read a listener's `bind` in any of amqtt's forms (HOST:PORT, [IPV6]:PORT, :PORT, PORT, HOST), or unix:/PATH.
-
-    Raises ValueError.
-    """
-    if text.startswith(UNIX_PREFIX):
-        path = text.removeprefix(UNIX_PREFIX)
-        if not path.startswith("/"):
-            raise ValueError("the path of a Unix socket must be absolute")
-        return UnixAddress(path, socket_mode)
-    if text.startswith("["):
-        host, closed, rest = text[1:].partition("]")
-        if not closed or (rest and not rest.startswith(":")):
-            raise ValueError("an IPv6 address must stand in brackets, followed by a colon and the port")
-        return TcpAddress(host, _read_port(rest.removeprefix(":"), default_port))
-    host, colon, port = text.rpartition(":")
-    if not colon and port and not port.isdigit():
-        return TcpAddress(port, default_port)
-    return TcpAddress(host or None, _read_port(port, default_port))
-
-
-def _read_port(text: str, default: int) -> int:
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise ValueError(f"{text!r} is no port")
-    return int(text)
 
 
 async def bind(loop: asyncio.AbstractEventLoop, address: Address) -> list[socket.socket]:

@@ -42,6 +42,11 @@ class Certificates:
         self.context = _make_context(settings)
 
     @property
+    def asks_clients(self) -> bool:
+        """Tell whether clients are asked for certificates, whatever becomes of the names in them."""
+        return self._settings.verify_client != "none"
+
+    @property
     def changed(self) -> bool:
         """Tell whether a file is another than when it was last looked at; costs one `stat` a file."""
         return self._take_fingerprint() != self._fingerprint
@@ -58,8 +63,19 @@ class Certificates:
         paths = [settings.certificate.certfile, settings.certificate.keyfile]
         for files in settings.sni.values():
             paths += [files.certfile, files.keyfile]
-        paths += [path for path in (settings.cafile, settings.capath) if path is not None]
+        if settings.cafile is not None:
+            paths.append(settings.cafile)
+        if settings.capath is not None:
+            # A file that is replaced in its place leaves the directory as it was, and OpenSSL keeps what it has read.
+            paths += [settings.capath, *_entries(settings.capath)]
         return tuple(_state(path) for path in paths)
+
+
+def _entries(directory: str) -> list[str]:
+    try:
+        return sorted(os.path.join(directory, name) for name in os.listdir(directory))
+    except OSError:
+        return []
 
 
 def _state(path: str) -> tuple[int, int, int] | None:

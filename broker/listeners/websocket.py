@@ -9,6 +9,9 @@ opening handshake it makes the inner protocol, the same one that a TCP listener 
   DISCONNECT that shares a segment with the close frame still prevents the will;
 - closing flushes, sends close frame 1000 and waits a bounded time for the peer's.
 
+What a peer can ask for without sending a byte of MQTT is bounded here, for no rate of its client's counts it: frames
+without payload come at a bounded rate, and while the peer reads nothing only its latest ping is remembered.
+
 No extension is offered, so there is no compressed input to bound. Import this module only where a WebSocket listener
 is configured: it alone loads `websockets`.
 """
@@ -24,6 +27,7 @@ from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from ..rates import TokenBucket
 from .websocket_transport import Data, WebSocketTransport
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
@@ -39,6 +43,12 @@ CLOSE_TIMEOUT = 2.0
 """Seconds that a peer has to answer a close frame or to close its side."""
 MAX_SENT_FRAME = 65_535
 """Payload bytes in one frame sent: clients bound messages too, some at 1 MiB, and this keeps the header short."""
+MIN_FRAME_BOUND = 1_048_576
+EMPTY_FRAMES = 20.0
+"""Frames per second that bring nothing for MQTT (pings, pongs, empty messages), ten times as many at once."""
+_DATA = (Opcode.BINARY, Opcode.CONT)
+_SLICE = 8_192
+"""Bytes after which it is looked whether the peer overdoes it; some 1,300 of the smallest frames."""
 
 
 class _WithoutFrames(logging.LoggerAdapter[logging.Logger]):
@@ -51,12 +61,32 @@ class _WithoutFrames(logging.LoggerAdapter[logging.Logger]):
 _log = _WithoutFrames(logging.getLogger(__name__), {})
 
 
+class _Wire(ServerProtocol):
+    """Bound each frame, not a message of them, which may be one for as long as the connection lasts [MQTT-6.0.0-2].
+
+    A ping is not answered here: the driver knows whether the peer reads.
+    """
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PING:
+            self.events.append(frame)
+            return
+        ServerProtocol.recv_frame(self, frame)
+        if self.cur_size is not None:
+            self.cur_size = 0
+
+
+def frame_bound(max_packet_size: int) -> int:
+    """Give the largest frame, in bytes, that is worth taking in: it may hold several packets [MQTT-6.0.0-2]."""
+    return max(MIN_FRAME_BOUND, 2 * max_packet_size)
+
+
 class WebSocketProtocol(asyncio.Protocol):
     """Drive one WebSocket connection and pass its bytes between the real transport and the inner protocol.
 
     `factory` makes the inner protocol once the connection is open; `lost` is called at its end, opened or not.
-    `max_message_size` bounds one WebSocket message, its fragments together, in bytes. `origins` are the web pages that
-    may open it, None for any; `same_origin` lets in those of this host alone where `origins` are not given.
+    `max_frame_size` bounds one frame in bytes, which is kept until it is complete. `origins` are the web pages that may
+    open it, None for any; `same_origin` lets in those of this host alone where `origins` are not given.
     """
 
     def __init__(
@@ -64,7 +94,7 @@ class WebSocketProtocol(asyncio.Protocol):
         factory: ProtocolFactory,
         loop: asyncio.AbstractEventLoop,
         *,
-        max_message_size: int,
+        max_frame_size: int,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
         close_timeout: float = CLOSE_TIMEOUT,
         origins: Collection[str] | None = None,
@@ -78,7 +108,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._loop = loop
         self._handshake_timeout = handshake_timeout
         self._close_timeout = close_timeout
-        self._wire = ServerProtocol(subprotocols=SUBPROTOCOLS, max_size=max_message_size, logger=_log)
+        self._wire = _Wire(subprotocols=SUBPROTOCOLS, max_size=max_frame_size, logger=_log)
         self._transport: asyncio.Transport | None = None
         self._inner: asyncio.Protocol | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -88,6 +118,13 @@ class WebSocketProtocol(asyncio.Protocol):
         self._held: list[Data] = []
         """Payloads not passed on yet, because the inner protocol paused."""
         self._paused = False
+        self._unread = False
+        """Whether the peer reads too slowly for what it is sent."""
+        self._ping: bytes | None = None
+        """The latest ping that came meanwhile, the only one that has to be answered (RFC 6455, 5.5.3)."""
+        self._in_message = False
+        """Whether the message that goes on has brought any bytes yet."""
+        self._empty_frames = TokenBucket(EMPTY_FRAMES, EMPTY_FRAMES * 10)
         self._closing = False
         """Whether the inner protocol closed: it gets no more bytes."""
         self._ending = False
@@ -118,11 +155,17 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Pass on that the peer reads too slowly."""
+        self._unread = True
         if self._inner is not None:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
         """Pass on that there is room again."""
+        self._unread = False
+        ping, self._ping = self._ping, None
+        if ping is not None:
+            self._answer_ping(ping)
+            self._flush()
         if self._inner is not None:
             self._inner.resume_writing()
 
@@ -268,17 +311,46 @@ class WebSocketProtocol(asyncio.Protocol):
     # Frames.
 
     def _take_frames(self, data: bytes) -> None:
-        self._wire.receive_data(data)
-        for event in self._wire.events_received():
-            if not isinstance(event, Frame):
-                continue
-            if event.opcode is Opcode.TEXT:  # [MQTT-6.0.0-1]
-                self._wire.fail(CloseCode.UNSUPPORTED_DATA, "MQTT needs binary frames")
+        for start in range(0, len(data), _SLICE):
+            self._wire.receive_data(data[start : start + _SLICE])
+            for event in self._wire.events_received():
+                if not isinstance(event, Frame):
+                    continue
+                if event.data and event.opcode in _DATA:
+                    self._in_message = True
+                    if not self._closing:
+                        self._held.append(event.data)
+                elif not self._take_odd_frame(event):
+                    break
+            self._flush()
+            if self._ending:
                 break
-            if event.opcode in (Opcode.BINARY, Opcode.CONT) and not self._closing:
-                self._held.append(event.data)
-        self._flush()
         self._pass_on()
+
+    def _take_odd_frame(self, frame: Frame) -> bool:
+        """Take a frame that has nothing for the inner protocol; False where the connection has to fail."""
+        if frame.opcode is Opcode.TEXT:  # [MQTT-6.0.0-1]
+            self._wire.fail(CloseCode.UNSUPPORTED_DATA, "MQTT needs binary frames")
+            return False
+        if self._brings_nothing(frame) and not self._empty_frames.allow(1, self._loop.time()):
+            self._wire.fail(CloseCode.POLICY_VIOLATION, "too many frames without data")
+            return False
+        if frame.opcode is Opcode.PING:
+            self._answer_ping(bytes(frame.data))
+        return True
+
+    def _brings_nothing(self, frame: Frame) -> bool:
+        if frame.opcode not in _DATA:
+            return frame.opcode is not Opcode.CLOSE
+        self._in_message = frame.opcode is Opcode.CONT and self._in_message
+        # An empty frame at the end of a message that had bytes is how libraries end one whose length they did not know.
+        return not (self._in_message and frame.fin)
+
+    def _answer_ping(self, data: bytes) -> None:
+        if self._unread:
+            self._ping = data
+        elif self._wire.state is State.OPEN:
+            self._wire.send_pong(data)
 
     def _pass_on(self) -> None:
         if self._paused and not self._closing:

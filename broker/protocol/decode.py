@@ -22,7 +22,7 @@ from .reason_codes import ReasonCode
 
 __all__ = ["Cursor", "check_acknowledgement5", "decode_packet", "decode_text", "decode_topic_name"]
 
-_SHARED = "$share/"
+_SHARED = ("$share/", "$queue/")
 
 _PUBLISH_ANSWERS = {
     ReasonCode.SUCCESS,

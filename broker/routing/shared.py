@@ -43,14 +43,22 @@ class _Choice(Protocol[S]):
 class SharedGroup(Generic[S, V]):
     """Hold the members of one share name and filter, each with a value of the caller's, and choose among them."""
 
-    __slots__ = ("_choice", "_members", "members", "name", "topic_filter")
+    __slots__ = ("_choice", "_members", "full_filter", "members", "name", "topic_filter")
 
     def __init__(
-        self, name: str, topic_filter: str, strategy: Strategy = Strategy.ROUND_ROBIN, random: Random | None = None
+        self,
+        name: str,
+        topic_filter: str,
+        strategy: Strategy = Strategy.ROUND_ROBIN,
+        random: Random | None = None,
+        *,
+        full_filter: str = "",
     ) -> None:
         self.name = name
         self.topic_filter = topic_filter
         """The filter behind `$share/name/`."""
+        self.full_filter = full_filter or f"$share/{name}/{topic_filter}"
+        """As it was subscribed to."""
         self._members: dict[S, V] = {}
         self.members: Mapping[S, V] = MappingProxyType(self._members)
         """Who has joined, oldest first: a live, read-only view."""

@@ -164,6 +164,87 @@ async def test_a_full_queue_drops_and_counts(caplog: pytest.LogCaptureFixture) -
     assert len([record for record in caplog.records if "too slow" in record.getMessage()]) == 1
 
 
+class Listener:
+    """Listen to one event; hold it until the test opens the gate, or see it at once."""
+
+    def __init__(self, *, stuck: bool = False) -> None:
+        self.callback = Callback(self, "event", self._see)
+        self.begun: list[int] = []
+        self.seen: list[int] = []
+        self._open = asyncio.Event()
+        if not stuck:
+            self.open()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def _see(self, number: int) -> None:
+        self.begun.append(number)
+        await self._open.wait()
+        self.seen.append(number)
+
+
+async def test_a_callback_that_never_ends_starves_no_other() -> None:
+    """However many events it lets pass: past its own bounds it loses its own, and the others see all of theirs."""
+    queue = EventQueue()
+    healthy, *stuck = Listener(), *(Listener(stuck=True) for _ in range(12))
+    everybody = (*(one.callback for one in stuck), healthy.callback)
+    with patch.object(event_queue, "PENDING_LIMIT", 500), patch.object(event_queue, "_WORKER_LIMIT", 10):
+        for number in range(2_000):
+            queue.add(Event(everybody, {"number": number}))
+            if number % 100 == 99:
+                await until(lambda number=number: len(healthy.seen) == number + 1)
+        assert healthy.seen == [*range(2_000)]
+        assert queue.dropped == 12 * (2_000 - 10 - 500)
+        assert len(queue) == 12 * 500
+        for one in stuck:
+            assert one.callback.dropped == 2_000 - 10 - 500
+            one.open()
+        await queue.drain()
+    assert [one.begun for one in stuck] == [sorted(one.seen) for one in stuck] == [[*range(510)]] * 12
+    assert len(queue) == 0
+
+
+async def test_a_callback_that_comes_back_sees_its_events_in_order() -> None:
+    """Those that waited in its own line come before those that are added while it works them off."""
+    queue, slow = EventQueue(), Listener(stuck=True)
+    with patch.object(event_queue, "_WORKER_LIMIT", 3):
+        for number in range(300):
+            queue.add(Event((slow.callback,), {"number": number}))
+        await until(lambda: slow.callback.running == 3)
+        slow.open()
+        for number in range(300, 900):
+            queue.add(Event((slow.callback,), {"number": number}))
+            if number % 50 == 0:
+                await asyncio.sleep(0)
+        await queue.drain()
+    assert slow.begun == sorted(slow.seen) == [*range(900)]
+    assert queue.dropped == slow.callback.dropped == 0
+
+
+async def test_a_callback_that_never_ends_holds_publishers_up_once() -> None:
+    """It is a slow consumer of its own; the others' events neither wait for it nor count with its."""
+    queue, keeper = EventQueue(), pace.Pace(asyncio.get_running_loop())
+    queue.keep_pace(keeper)
+    stuck, healthy = Listener(stuck=True), Listener()
+    with (
+        patch.object(event_queue, "PENDING_LIMIT", 20),
+        patch.object(event_queue, "_WORKER_LIMIT", 5),
+        patch.object(pace, "_PATIENCE", 0.05),
+    ):
+        for number in range(100):
+            queue.add(Event((stuck.callback, healthy.callback), {"number": number}))
+            await until(lambda number=number: len(healthy.seen) == number + 1)
+            assert bool(keeper._behind) is (keeper.given_up == 0 and number >= 5 + 10)
+            if number == 20:
+                await until(lambda: keeper.given_up == 1)
+        assert keeper.episodes == 1
+        await queue.clear()
+    assert stuck.callback.running == 0
+    assert queue.dropped == 100 - 5
+    assert not keeper._behind
+
+
 async def test_the_queue_is_bounded_in_bytes() -> None:
     with (
         patch.object(event_queue, "_PENDING_BYTES_LIMIT", 1_000_000),

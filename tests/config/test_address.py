@@ -1,7 +1,7 @@
 """HOST:PORT."""
 
 import pytest
-from wardenmq.config.address import check_bind, format_address, split_address
+from wardenmq.config.address import format_address, split_address
 
 
 @pytest.mark.parametrize(
@@ -26,19 +26,6 @@ NO_HOST = [":1883", "::1:1883", "[a]:1", "[::1:1883", "a b:1", "a\n:1"]
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must"):
         split_address(text)
-
-
-@pytest.mark.parametrize("text", ["127.0.0.1:1883", "[::]:0", ":1883", "unix:/run/wardenmq/mqtt.sock"])
-def test_what_a_listener_can_bind(text: str) -> None:
-    check_bind(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["", ":", "1883", "a:b", ":b", "*:*", "unix:", "unix:run/a", "unix:/run/", "unix:/a\n", "[::1]"]
-)
-def test_what_it_cannot(text: str) -> None:
-    with pytest.raises(ValueError, match="must"):
-        check_bind(text)
 
 
 def test_a_unix_sockets_address_has_no_port() -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from amqtt.contexts import ListenerConfig
-from wardenmq.broker.listeners.options import CertificateFiles, ListenerOptions, read_config
+from wardenmq.broker.listeners.addresses import read_address
+from wardenmq.broker.listeners.configuration import read_config
+from wardenmq.broker.listeners.options import CertificateFiles, ListenerOptions
 from wardenmq.broker.settings import MqttSettings
 from wardenmq.config.errors import ConfigError
 from wardenmq.config.sections import ApiSection, ListenerSection, MqttSection
@@ -185,6 +187,17 @@ def test_amqtts_list_of_plugins(file: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "bind",
+    ["1883", "'1883'", "':1883'", "localhost", "0.0.0.0", "'[::1]'", "'[::1]:1883'", "''", "0.0.0.0:1883", "unix:/a"],
+)
+def test_an_address_is_what_the_broker_reads(file: Path, bind: str) -> None:
+    listener = load(file, f"listeners: {{default: {{bind: {bind}, max_connections: -1}}}}").listeners["default"]
+    config, _ = read_config({"listeners": {"default": listener.for_amqtt()}})
+    assert (config.listeners["default"].bind, config.listeners["default"].max_connections) == (bind.strip("'"), -1)
+    assert str(read_address(bind.strip("'"), 1883, 0))
+
+
 # -- what is wrong
 
 TLS = "bind: 'a:1', ssl: true, certfile: x, keyfile: x"
@@ -208,9 +221,12 @@ TLS = "bind: 'a:1', ssl: true, certfile: x, keyfile: x"
         ("listeners: {default: {bind: 'a:1', ssl: true}}", ["'listeners.default'", "certfile"]),
         ("listeners: {default: {bind: 'a:1', certfile: x}}", ["'listeners.default'", "keyfile"]),
         ("listeners: {default: {bind: 'unix:mqtt.sock'}}", ["'listeners.default.bind'", "absolute path"]),
-        ("listeners: {default: {bind: '1883'}}", ["'listeners.default.bind'", "HOST:PORT"]),
-        ("listeners: {default: {bind: 'a:1', verify_client: required}}", ["'listeners.default'", "'ssl' is true"]),
-        ("listeners: {default: {bind: 'a:1', certificate_username: cn}}", ["'listeners.default'", "'ssl' is true"]),
+        ("listeners: {default: {bind: '18a83:b'}}", ["'listeners.default.bind'", "no port"]),
+        ("listeners: {default: {bind: 65536}}", ["'listeners.default.bind'", "no port"]),
+        ("listeners: {default: {bind: true}}", ["'listeners.default.bind'", "string"]),
+        ("listeners: {default: {bind: 'a:1', max_connections: -2}}", ["'listeners.default.max_connections'"]),
+        ("listeners: {default: {bind: 'a:1', verify_client: required}}", ["'listeners.default'", "'ssl: true'"]),
+        ("listeners: {default: {bind: 'a:1', certificate_username: cn}}", ["'listeners.default'", "'ssl: true'"]),
         (f"listeners: {{default: {{{TLS}, verify_client: required}}}}", ["'listeners.default'", "'cafile'"]),
         (f"listeners: {{default: {{{TLS}, certificate_username: san}}}}", ["'listeners.default'", "'cafile'"]),
         (

@@ -24,6 +24,13 @@ async def _session_of(clients: Clients, **fields: object) -> bool:
     return present
 
 
+async def test_a_certificate_that_names_nobody_lets_nobody_in(proved: dict[str, str | None]) -> None:
+    proved["name"] = ""
+    async with serving() as clients:
+        for fields in ({}, {"username": "device1", "password": b"x"}):
+            assert await (await clients.open()).refused(connect("c", **fields)) == 4  # type: ignore[arg-type]
+
+
 async def test_another_user_name_is_refused(proved: dict[str, str | None]) -> None:
     async with serving() as clients:
         assert await (await clients.open()).refused(connect("c", username="admin", password=b"x")) == 4
@@ -38,9 +45,7 @@ async def test_another_user_name_is_refused(proved: dict[str, str | None]) -> No
 async def test_amqtts_plugins_see_the_proved_name(proved: dict[str, str | None]) -> None:
     rules = {
         "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
-        "amqtt.plugins.topic_checking.TopicAccessControlListPlugin": {
-            "acl": {"device1": ["mine/#"], "admin": ["#"]}
-        },
+        "amqtt.plugins.topic_checking.TopicAccessControlListPlugin": {"acl": {"device1": ["mine/#"], "admin": ["#"]}},
     }
     async with serving(rules) as clients:
         client = await clients.connected("c")

@@ -60,7 +60,7 @@ def driven(inner: asyncio.Protocol) -> Iterator[tuple[WebSocketProtocol, WireTra
     """Make a protocol that a transport was given to."""
     loop = HandLoop()
     try:
-        protocol = WebSocketProtocol(lambda: inner, loop, max_message_size=1_000)
+        protocol = WebSocketProtocol(lambda: inner, loop, max_frame_size=1_000)
         transport = WireTransport()
         protocol.connection_made(transport)
         yield protocol, transport, loop

@@ -68,7 +68,7 @@ class Echoes:
 async def echoing(
     make: Callable[[], Echo] = Echo,
     *,
-    max_message_size: int = 1_000_000,
+    max_frame_size: int = 1_000_000,
     tls: ssl.SSLContext | None = None,
     **options: Any,
 ) -> AsyncIterator[Echoes]:
@@ -82,7 +82,7 @@ async def echoing(
         return echo
 
     def accept() -> WebSocketProtocol:
-        return WebSocketProtocol(factory, loop, max_message_size=max_message_size, **options)
+        return WebSocketProtocol(factory, loop, max_frame_size=max_frame_size, **options)
 
     server = await loop.create_server(accept, "127.0.0.1", 0, ssl=tls)
     echoes.port = server.sockets[0].getsockname()[1]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from amqtt.errors import BrokerError
 from wardenmq.broker.broker import Broker
-from wardenmq.broker.listeners.sockets import Address, TcpAddress, UnixAddress, bind, read_address
+from wardenmq.broker.listeners.addresses import Address, TcpAddress, UnixAddress, read_address
+from wardenmq.broker.listeners.sockets import bind
 
 from ..engine.brokers import ANONYMOUS
 from ..engine.wire import Client
@@ -49,7 +50,12 @@ def test_an_address_is_written_as_it_is_read(address: Address, text: str) -> Non
     assert str(address) == text
 
 
-@pytest.mark.parametrize("text", ["a:65536", "a:-1", "a:b", ":b", "[::1:1883", "[::1]1883", "unix:", "unix:a/b"])
+NO_PORT = ["a:65536", "a:-1", "a:b", ":b", "a: 1", "a:\N{ARABIC-INDIC DIGIT ONE}"]
+NO_HOST = ["[::1:1883", "[::1]1883", "::1", "::1:1883", "a:b:1", "[]:1", "a b:1", "a\n:1"]
+NO_PATH = ["unix:", "unix:a/b", "unix:/a/", "unix:/a\n"]
+
+
+@pytest.mark.parametrize("text", [*NO_PORT, *NO_HOST, *NO_PATH])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="."):
         read_address(text, 1883, 0o600)

@@ -2,12 +2,16 @@
 
 import asyncio
 import errno
+import os
+import resource
 import socket
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from wardenmq.broker.listeners.acceptor import Acceptor
 from wardenmq.broker.listeners.limits import BrokerLimits, ListenerLimits
 from wardenmq.broker.protocol.reason_codes import ReasonCode
 from wardenmq.broker.settings import MqttSettings
@@ -229,6 +233,29 @@ async def test_a_socket_in_a_handshake_has_a_time_limit(slow_kind: Kind, caplog:
         assert "no handshake in time" in caplog.text
 
 
+async def test_handshakes_and_connect_have_one_time_limit_together(
+    slow_kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the handshakes take is not given once more to the CONNECT."""
+    caplog.set_level("INFO")
+    async with listening(slow_kind.keys, MqttSettings(connect_timeout=1.0)) as way:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        stream = await way.stream()
+        await until(lambda: way.listener.handshaking == 1)
+        await until(lambda: loop.time() - begun > 0.6)
+        if slow_kind.name == "proxy":
+            stream.writer.write(proxied())
+        else:
+            if slow_kind.tls is not None:
+                await stream.writer.start_tls(slow_kind.tls, server_hostname="127.0.0.1")
+            if slow_kind.name != "ssl":
+                await open_websocket(stream)
+        await until(lambda: len(way.listener.connections) == 1)
+        await until(lambda: "not connected in time" in caplog.text)
+        assert 0.9 < loop.time() - begun < 1.4
+
+
 async def test_a_socket_in_a_handshake_does_not_outlive_the_broker(slow_kind: Kind) -> None:
     async with listening(slow_kind.keys, MqttSettings(connect_timeout=3_600)) as way:
         streams = [await begin(way, slow_kind) for _ in range(3)]
@@ -291,7 +318,64 @@ async def test_running_out_of_files_pauses_accepting(
         acceptor._socket = Exhausted()  # pyright: ignore
         client = await way.client(proxied())
         await client.connect("c")
-        assert caplog.text.count("accepting connections pauses: Too many open files") == 2
+        assert acceptor._socket is real  # pyright: ignore
+        assert caplog.text.count("accepting connections pauses: Too many open files") == 1
+
+
+async def test_plain_tcp_without_files_neither_hangs_nor_floods_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio's own server tries again at once then, as often as its backlog is long, with a traceback each time."""
+    monkeypatch.setattr("wardenmq.broker.listeners.acceptor._PAUSE", 0.01)
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    async with listening() as way:
+        address = way.broker.addresses["default"]
+        with socket.create_connection(address, timeout=5) as waiting, no_more_files():
+            waiting.setblocking(False)
+            # uvloop's library closes those that there is no file for, asyncio's loop has them wait
+            await until(lambda: "accepting connections pauses" in caplog.text or has_ended(waiting))
+        await (await way.client()).connect("c")
+    assert faults == []
+    assert caplog.text.count("accepting connections pauses: Too many open files") <= 1
+    assert "Traceback" not in caplog.text
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def has_ended(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+async def test_a_plain_socket_accepted_in_the_very_moment_of_the_end() -> None:
+    async with listening() as way:
+        (acceptor,) = way.listener._servers
+        if not isinstance(acceptor, Acceptor):
+            return  # uvloop's own, which has no such moment
+        with socket.create_connection(way.broker.addresses["default"], timeout=5) as client:
+            acceptor._accept()  # pyright: ignore
+            assert way.listener.handshaking == 1
+            async with asyncio.timeout(2):
+                await way.broker.shutdown()
+            assert (way.listener.handshaking, way.broker.live_connections) == (0, 0)
+            with suppress(ConnectionError):
+                assert client.recv(1) == b""
 
 
 async def test_plain_tcp_has_nothing_in_between() -> None:

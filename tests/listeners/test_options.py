@@ -7,7 +7,8 @@ import pytest
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
 from amqtt.errors import BrokerError
 from wardenmq.broker.broker import Broker
-from wardenmq.broker.listeners.options import CertificateFiles, ListenerOptions, read_config
+from wardenmq.broker.listeners.configuration import read_config
+from wardenmq.broker.listeners.options import CertificateFiles, ListenerOptions
 
 from ..engine.brokers import ANONYMOUS
 
@@ -116,6 +117,10 @@ def test_without_tls_nothing_of_tls_is_passed_on() -> None:
         ({"proxy_protocol": "yes"}, "'proxy_protocol' must be true or false"),
         ({"origins": "https://app.example"}, "'origins' must be a list"),
         ({"origins": [1]}, "'origins' must be a list"),
+        ({"origins": ["https://a/b"]}, "'origins' must be a list"),
+        ({"proxy_networks": "10.0.0.0/8"}, "'proxy_networks' must be a list"),
+        ({"proxy_networks": ["10.0.0.1/8"]}, "'proxy_networks' must be a list"),
+        ({"proxy_networks": ["proxy.example"]}, "'proxy_networks' must be a list"),
         ({"socket_mode": 660}, "'socket_mode' must be octal digits in quotes"),
         ({"socket_mode": 0o660}, "'socket_mode' must be octal digits in quotes"),
         ({"socket_mode": "rw"}, "'socket_mode' must be octal digits in quotes"),

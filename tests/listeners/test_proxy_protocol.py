@@ -5,12 +5,15 @@ import socket
 import struct
 from ipaddress import ip_address
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wardenmq.broker.listeners.arrival import read_proxy_header
+from wardenmq.broker.listeners.options import ListenerOptions
 from wardenmq.broker.listeners.proxy_protocol import ProxyHeaderParser, ProxyProtocolError
+from wardenmq.broker.protocol.reason_codes import ReasonCode
 from wardenmq.broker.settings import MqttSettings
 
 from ..engine.conditions import until
@@ -207,6 +210,55 @@ async def test_who_hangs_up_before_the_end_of_the_header_is_forgotten() -> None:
         await until(lambda: way.listener.handshaking == 1)
         stream.writer.close()
         await until(lambda: way.listener.handshaking == way.listener.limits.open == 0)
+
+
+async def test_a_header_counts_only_from_a_proxys_network(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever else connects is closed before a byte of his is read."""
+    caplog.set_level("INFO")
+    async with listening(proxy_protocol=True, proxy_networks=["192.0.2.0/24", "2001:db8::1"]) as way:
+        stream = await way.stream()
+        stream.writer.write(proxied())
+        assert await stream.rest() == b""
+        await until(lambda: way.broker.limits()["connections_turned_away"] == 1)
+        assert way.listener.turned_away == {ReasonCode.NOT_AUTHORIZED: 1}
+        assert (way.broker.live_connections, way.listener.handshaking) == (0, 0)
+        assert "127.0.0.1" in caplog.text and "no proxy's" in caplog.text
+
+
+async def test_a_proxy_may_come_through_a_unix_socket(tmp_path: Path) -> None:
+    """Whoever may open its file is trusted."""
+    async with listening(bind=f"unix:{tmp_path / 's'}", proxy_protocol=True, proxy_networks=["192.0.2.0/24"]) as way:
+        assert (await way.connected(proxied())).peer_host == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("10.1.2.3", True),
+        ("172.16.0.1", True),
+        ("192.168.1.1", True),
+        ("169.254.1.1", True),
+        ("fd00::1", True),
+        ("fe80::1%eth0", True),
+        ("::ffff:10.0.0.1", True),
+        ("198.51.100.1", False),
+        ("172.32.0.1", False),
+        ("2001:db8::1", False),
+        ("::ffff:198.51.100.1", False),
+    ],
+)
+def test_a_proxy_is_by_default_on_the_same_machine_or_in_a_private_network(address: str, trusted: bool) -> None:
+    assert ListenerOptions().trusts_proxy(address) is trusted
+
+
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", proxied2(command=0x20)], ids=["UNKNOWN", "LOCAL"])
+async def test_who_announces_nobody_has_the_rate_of_the_sockets_address(header: bytes) -> None:
+    async with listening(proxy_protocol=True, settings=MqttSettings(max_connect_rate_per_address=0.001)) as way:
+        await way.connected(header)
+        again = await way.client(header)
+        assert await again.refused(connect("d")) == 3
 
 
 async def test_without_the_option_a_header_is_no_packet() -> None:

@@ -292,6 +292,31 @@ async def test_authorities_are_reloaded_too(authority: Authority, tmp_path: Path
         assert (await way.connected(tls=authority.client(presented))).certificate_name == "sensor-1"
 
 
+def test_a_directory_of_authorities_is_watched_file_by_file(authority: Authority, tmp_path: Path) -> None:
+    """A file that is written anew in its place changes nothing of the directory itself."""
+    files = authority.issue("127.0.0.1")
+    entry = tmp_path / "authorities" / "0123abcd.0"
+    entry.parent.mkdir()
+    certificates = Certificates(
+        TlsSettings(
+            CertificateFiles(str(files.certfile), str(files.keyfile)),
+            capath=str(entry.parent),
+            verify_client="required",
+        )
+    )
+    for change in (
+        lambda: entry.write_text("one"),
+        lambda: entry.write_text("another"),
+        lambda: entry.with_suffix(".1").symlink_to(entry),
+        entry.unlink,
+        lambda: shutil.rmtree(entry.parent),
+    ):
+        assert not certificates.changed
+        change()
+        assert certificates.changed
+        certificates.reload()
+
+
 # What cannot be used is said at the start
 
 

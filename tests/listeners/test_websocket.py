@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wardenmq.broker.listeners.websocket import CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT
+from wardenmq.broker.settings import MqttSettings
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
@@ -20,8 +21,23 @@ from websockets.typing import Subprotocol
 from ..engine import wire
 from .certificates import Authority
 from .driving import driven
-from .echoing import BINARY, CLOSE, CONT, PING, PONG, TEXT, Echo, echoing, frame, opened, raw_client, request, until
-from .ways_in import listening, open_websocket
+from .echoing import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    Echo,
+    RawClient,
+    echoing,
+    frame,
+    opened,
+    raw_client,
+    request,
+    until,
+)
+from .ways_in import connect_in_frames, listening, open_websocket
 
 MQTT = [Subprotocol("mqtt")]
 
@@ -167,11 +183,11 @@ async def test_frames_of_one_segment_are_passed_on_together() -> None:
         pytest.param(frame(BINARY, b"x", fin=False) + frame(BINARY, b"y"), 1002, id="message within a message"),
         pytest.param(frame(3, b"x"), 1002, id="unknown opcode"),
         pytest.param(frame(BINARY, bytes(1_001)), 1009, id="too large"),
-        pytest.param(frame(BINARY, bytes(600), fin=False) + frame(CONT, bytes(401)), 1009, id="too large together"),
+        pytest.param(frame(BINARY, b"x", fin=False) + frame(CONT, bytes(1_001)), 1009, id="too large a fragment"),
     ],
 )
 async def test_closes_on_what_it_must_not_take(sent: bytes, code: int) -> None:
-    async with echoing(max_message_size=1_000) as echoes, opened(echoes.port) as client:
+    async with echoing(max_frame_size=1_000) as echoes, opened(echoes.port) as client:
         client.send(sent)
         opcode, payload = await client.frame()
         while opcode == BINARY:  # what was right before
@@ -183,10 +199,101 @@ async def test_closes_on_what_it_must_not_take(sent: bytes, code: int) -> None:
         assert b"text" not in echoes.made[0].received
 
 
-async def test_takes_a_message_of_the_greatest_size() -> None:
-    async with echoing(max_message_size=1_000) as echoes, opened(echoes.port) as client:
-        client.send(frame(BINARY, bytes(600), fin=False), frame(CONT, bytes(400)), frame(BINARY, bytes(1_000)))
-        assert await client.payload(2_000) == bytes(2_000)
+async def test_takes_frames_of_the_greatest_size_in_a_message_of_any() -> None:
+    async with echoing(max_frame_size=1_000) as echoes, opened(echoes.port) as client:
+        client.send(frame(BINARY, bytes(1_000), fin=False), *[frame(CONT, bytes(1_000), fin=False)] * 50)
+        client.send(frame(CONT, bytes(1_000)), frame(BINARY, bytes(1_000)))
+        assert await client.payload(53_000) == bytes(53_000)
+
+
+async def test_a_frame_may_hold_more_packets_than_one_of_the_greatest_size() -> None:
+    """Only the packets are bounded, by the MQTT reader [MQTT-6.0.0-2]."""
+    async with listening(settings=MqttSettings(max_packet_size=1_000), type="ws") as way:
+        stream = await way.stream()
+        await open_websocket(stream)
+        await connect_in_frames(stream)
+        together = b"".join(wire.publish("t", b"x" * 400, qos=1, packet_id=number) for number in (1, 2, 3))
+        stream.writer.write(frame(BINARY, together))
+        client = RawClient(stream.reader, stream.writer)
+        assert await client.payload(12) == b"".join(b"\x40\x02\x00" + bytes([number]) for number in (1, 2, 3))
+        client.send(frame(BINARY, wire.publish("t", bytes(1_001), qos=1, packet_id=4)))
+        assert (await client.frame())[0] == CLOSE
+
+
+# Frames that bring nothing
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(frame(PING), id="pings"),
+        pytest.param(frame(PING, bytes(125)), id="long pings"),
+        pytest.param(frame(PONG), id="pongs"),
+        pytest.param(frame(BINARY), id="empty messages"),
+        pytest.param(frame(BINARY, fin=False) + frame(CONT), id="empty messages in fragments"),
+    ],
+)
+async def test_closes_on_too_many_frames_that_bring_nothing(sent: bytes) -> None:
+    async with echoing() as echoes, opened(echoes.port) as client:
+        client.send(sent * 40_000)
+        answer, payload = await client.frame()
+        pongs = 0
+        while answer == PONG:
+            answer, payload = await client.frame()
+            pongs += 1
+        assert pongs <= 201
+        assert (answer, struct.unpack("!H", payload[:2])[0]) == (CLOSE, 1008)
+        await until(lambda: echoes.made[0].calls[-1] == "lost")
+        assert "data" not in echoes.made[0].calls
+
+
+def test_empty_frames_cost_the_loop_little() -> None:
+    """Whatever a segment holds, it is given up as soon as it is too much, and not worked through first."""
+    echo = Echo()
+    with driven(echo) as (protocol, transport, _):
+        protocol.data_received(request())
+        begin = len(transport.written)
+        protocol.data_received(frame(PING) * 40_000)
+        assert transport.ended
+        assert len(transport.written) - begin < 600
+
+
+def test_frames_that_bring_nothing_have_a_rate() -> None:
+    echo = Echo()
+    with driven(echo) as (protocol, transport, loop):
+        protocol.data_received(request())
+        for _ in range(10):
+            protocol.data_received(frame(PING, b"p") * 200)
+            loop.forward(10)
+        assert not transport.ended
+        assert transport.written.count(frame(PONG, b"p", masked=False)) == 2_000
+        protocol.data_received(frame(PING, b"p") * 201)
+        assert transport.ended
+
+
+def test_an_empty_frame_at_the_end_of_a_message_is_no_waste() -> None:
+    """So a library ends a message whose length it did not know."""
+    echo = Echo()
+    with driven(echo) as (protocol, transport, _):
+        protocol.data_received(request() + (frame(BINARY, b"x", fin=False) + frame(CONT)) * 1_000)
+        assert (bytes(echo.received), transport.ended) == (b"x" * 1_000, False)
+
+
+def test_a_peer_that_does_not_read_is_owed_one_pong() -> None:
+    echo = Echo()
+    with driven(echo) as (protocol, transport, _):
+        protocol.data_received(request())
+        begin = len(transport.written)
+        protocol.pause_writing()
+        for payload in (b"1", b"2", b"3"):
+            protocol.data_received(frame(PING, payload))
+        assert len(transport.written) == begin
+        protocol.resume_writing()
+        assert transport.written[begin:] == frame(PONG, b"3", masked=False)
+        protocol.pause_writing()
+        protocol.resume_writing()
+        assert transport.written[begin:] == frame(PONG, b"3", masked=False)
+        assert echo.calls == ["made", "pause", "resume", "pause", "resume"]
 
 
 async def test_a_pause_holds_back_what_has_come_already() -> None:
@@ -428,12 +535,22 @@ async def test_the_listeners_origins_are_the_configured_ones() -> None:
         await until(lambda: way.listener.handshaking == 0)
 
 
-async def test_a_page_of_another_host_cannot_use_the_browsers_certificate(authority: Authority) -> None:
-    keys = {**authority.issue("127.0.0.1").keys, "cafile": authority.cafile, "certificate_username": "cn"}
-    async with listening(type="ws", ssl=True, **keys) as way:
+@pytest.mark.parametrize("keys", [{"certificate_username": "cn"}, {}, {"verify_client": "required"}])
+async def test_a_page_of_another_host_cannot_use_the_browsers_certificate(
+    authority: Authority, keys: dict[str, str]
+) -> None:
+    """Nor where no user name is taken from it: it opens the door by itself, and anonymous clients may be admitted."""
+    files = {**authority.issue("127.0.0.1").keys, "cafile": authority.cafile}
+    async with listening(type="ws", ssl=True, **files, **keys) as way:
         tls = authority.client(authority.issue("device", common_name="alice"))
         assert (await open_websocket(await way.stream(tls), OTHER)).startswith("HTTP/1.1 403 ")
         assert (await open_websocket(await way.stream(tls), "https://localhost")).startswith("HTTP/1.1 101 ")
+
+
+async def test_without_certificates_of_clients_pages_of_any_host_may_connect(authority: Authority) -> None:
+    async with listening(type="ws", ssl=True, **authority.issue("127.0.0.1").keys) as way:
+        stream = await way.stream(authority.client())
+        assert (await open_websocket(stream, OTHER)).startswith("HTTP/1.1 101 ")
 
 
 async def test_mqtt_through_frames_of_every_size() -> None:

@@ -6,6 +6,7 @@ from inspect import isawaitable
 
 import pytest
 from amqtt.plugins.authentication import AnonymousAuthPlugin
+from amqtt.plugins.base import BaseAuthPlugin
 from wardenmq.broker.access import Accept, AuthExchange, Challenge, ConnectRequest, EnhancedAuthenticator, Refuse
 from wardenmq.broker.access_control import AccessControl
 from wardenmq.broker.protocol.reason_codes import ReasonCode
@@ -144,17 +145,63 @@ async def test_no_exchange_passes_by_a_plugin_that_cannot_take_part(
     assert control.exchange(connect(), "SCRAM-SHA-256") is None
 
 
+class Vetoing(BaseAuthPlugin):
+    """Take part in exchanges, of a method of its own, and let nobody in."""
+
+    def exchange(self, request: ConnectRequest, method: str) -> AuthExchange | None:
+        return None
+
+    def authenticate_connect(self, request: ConnectRequest) -> Refuse:
+        return Refuse(ReasonCode.NOT_AUTHORIZED, "nobody gets in")
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_no_exchange_passes_by_a_second_plugin_that_knows_exchanges(directory: Directory, first: bool) -> None:
+    """All that are loaded must agree to a client, and an exchange is one plugin's alone."""
+    loaded: list[BaseAuthPlugin] = [plugin(directory)]
+    loaded.insert(0 if first else 1, Vetoing(DirectoryContext(directory, Vetoing.Config())))
+    control = AccessControl()
+    control.load(loaded, [])
+    assert control.exchange(connect(), "SCRAM-SHA-256") is None
+    assert isinstance(await ask_all(control, connect("alice", b"wonderland")), Refuse)
+
+
+async def ask_all(control: AccessControl, by: ConnectRequest) -> Accept | Refuse:
+    decision = control.authenticate(by, None)
+    return await decision if isawaitable(decision) else decision
+
+
 # Certificates
 
 
 @pytest.mark.parametrize("username", [None, "alice"])
-@pytest.mark.parametrize("password", [None, b"anything"])
-async def test_a_certificate_is_as_good_as_a_password(
-    directory: Directory, username: str | None, password: bytes | None
-) -> None:
+async def test_a_certificate_is_as_good_as_a_password(directory: Directory, username: str | None) -> None:
     login = await directory.update_login("username", "alice", superuser=True, expires_at=UNTIL)
-    decision = plugin(directory).authenticate_connect(connect(username, password, certified="alice"))
+    decision = plugin(directory).authenticate_connect(connect(username, certified="alice"))
     assert decision == Accept(login.id, superuser=True, confined=False, valid_until=UNTIL, username="alice")
+
+
+@pytest.mark.parametrize("username", [None, "alice"])
+async def test_a_password_beside_a_certificate_must_be_right(directory: Directory, username: str | None) -> None:
+    login = await directory.update_login("username", "alice", superuser=True)
+    await directory.create_login("clientid", "c", "firmware")
+    asked = plugin(directory)
+    for _ in range(2):  # hashed, then remembered
+        decision = await ask(asked, connect(username, b"wonderland", certified="alice"))
+        assert decision == Accept(login.id, superuser=True, username="alice")
+    for password in (b"wrong", b"", b"firmware"):
+        refusal = await ask(asked, connect(username, password, certified="alice"))
+        assert isinstance(refusal, Refuse)
+        assert refusal.reason is ReasonCode.BAD_USER_NAME_OR_PASSWORD
+
+
+@pytest.mark.parametrize("certificate_login", [True, False])
+async def test_a_certificate_that_names_nobody_admits_nobody(directory: Directory, certificate_login: bool) -> None:
+    """An empty name is a door's word for it: one that lets in only whom a certificate names."""
+    asked = plugin(directory, certificate_login=certificate_login)
+    for by in (connect(certified=""), connect("alice", b"wonderland", certified=""), connect("", b"x", certified="")):
+        assert isinstance(await ask(asked, by), Refuse)
+    assert isinstance(log_in(directory, ScramClient("alice", "wonderland"), connect("alice", certified="")), Refuse)
 
 
 async def test_a_certificate_admits_its_own_name_only(directory: Directory) -> None:

@@ -1,12 +1,13 @@
 """SASLprep: what it folds, what it refuses, and that another implementation says the same."""
 
 import stringprep
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from passlib.utils import saslprep
-from wardenmq.store.saslprep import Unprepared, prepare
+from wardenmq.store.saslprep import MAX_CHARACTERS, Unprepared, prepare
 from wardenmq.store.scram import prepare_password
 
 
@@ -55,3 +56,27 @@ def test_preparation_agrees_with_another_implementation(text: str) -> None:
     else:
         assert prepare(text, "stored") == prepare(text, "query") == expected
         assert not any(stringprep.in_table_a1(character) for character in expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + "\u0345" * 8_000 + "\u0301" * 8_000 + "\u0323" * 8_000 + "\u0334" * 8_000,  # quadratic to put in order
+        "\ufdfa" * 21_800,  # eighteen characters each
+        "\u00ad" * 32_000,  # nothing
+        "\ufdfa" * MAX_CHARACTERS,
+        "\x07" * 65_535,
+        "\u00e9" * (MAX_CHARACTERS + 1),
+    ],
+)
+def test_what_is_too_long_costs_nothing(text: str) -> None:
+    """Names come from strangers, and this is done on the event loop."""
+    started = time.process_time()
+    with pytest.raises(Unprepared):
+        prepare(text, "query")
+    assert time.process_time() - started < 0.1
+
+
+def test_what_is_as_long_as_can_be() -> None:
+    for text in ("\u00e9" * MAX_CHARACTERS, "a" * 65_535):
+        assert prepare(text, "query") == prepare(text, "stored") == text

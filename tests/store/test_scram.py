@@ -5,6 +5,7 @@ import base64
 import hmac
 import json
 import logging
+import time
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -122,6 +123,15 @@ async def test_the_name_must_agree_with_what_was_presented_otherwise(directory: 
     for presented in (["alice"], [""], ["grün", "alice"], ["\u0007"]):
         verdict = log_in(directory, ScramClient("grün", "Straße"), *presented)
         assert verdict == Verdict(Outcome.WRONG, "the SCRAM user name is not the one presented")
+
+
+async def test_a_long_name_in_connect_is_another_one_at_once(directory: Directory) -> None:
+    """What stands in CONNECT is a stranger's, up to 65,535 bytes of it."""
+    name = "a" + "\u0345" * 8_000 + "\u0301" * 8_000 + "\u0323" * 8_000 + "\u0334" * 8_000
+    started = time.process_time()
+    verdict = log_in(directory, ScramClient("alice", "wonderland"), name)
+    assert time.process_time() - started < 0.1
+    assert verdict == Verdict(Outcome.WRONG, "the SCRAM user name is not the one presented")
 
 
 async def test_a_client_without_a_first_word_is_asked_for_it_once(directory: Directory) -> None:
@@ -466,6 +476,7 @@ async def test_a_login_without_keys_gets_them_with_its_password(gate: Argon2Gate
         closed.append(change)
 
     directory.on_change(note)
+    generation = directory.generation
     before = challenge_of(directory, "alice")
     assert log_in(directory, ScramClient("alice", "wonderland")).outcome is Outcome.WRONG
     assert (await settle(directory.authenticate("c", "alice", b"wrong"))).outcome is Outcome.WRONG
@@ -478,8 +489,9 @@ async def test_a_login_without_keys_gets_them_with_its_password(gate: Argon2Gate
     verdict = directory.authenticate("c", "alice", b"wonderland")
     assert isinstance(verdict, Verdict)
     assert verdict.principal == login.id
-    audit = await directory._database.read("SELECT action, target, detail FROM audit_log ORDER BY id")
-    assert audit[1:] == [("login.derive_keys", "username:alice", "{}")]
+    # Nobody did anything: no access has to be computed again, and the audit log has nothing to tell.
+    assert directory.generation == generation
+    assert await directory._database.read("SELECT action FROM audit_log") == [("login.create",)]
     await directory.close()
 
     # Another cost: the next password login derives anew, and once only.
@@ -491,8 +503,33 @@ async def test_a_login_without_keys_gets_them_with_its_password(gate: Argon2Gate
     await directory.close()
     directory = await Directory.open(path, scram_iterations=MIN_ITERATIONS + 1)
     assert log_in(directory, client).outcome is Outcome.ACCEPTED
-    assert len(await directory._database.read("SELECT 1 FROM audit_log")) == 3
+    assert len(await directory._database.read("SELECT 1 FROM audit_log")) == 1
     await directory.close()
+
+
+async def test_logins_with_keys_of_another_cost_are_counted_at_the_start(
+    gate: Argon2Gate, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their cost tells a stranger that they exist, which whoever changes the setting is to know."""
+    path = tmp_path / "wardenmq.db"
+    for number, iterations in enumerate((MIN_ITERATIONS, MIN_ITERATIONS + 1, 0, MIN_ITERATIONS + 2)):
+        directory = await Directory.open(path, scram_iterations=iterations)
+        await directory.create_login("username", f"user {number}", "wonderland")
+        await directory.create_login("clientid", f"device {number}", "firmware")
+        await directory.close()
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    # None where all have the same, and none where SCRAM is not offered; a login without keys looks like nobody's.
+    assert [warning.split(" ")[0] for warning in warnings] == ["1", "2"]
+    assert f"scram_iterations {MIN_ITERATIONS + 2}" in warnings[-1]
+    assert "user" not in warnings[-1].replace("user name", "")
+    caplog.clear()
+    directory = await Directory.open(path, scram_iterations=MIN_ITERATIONS + 2)
+    assert (await settle(directory.authenticate("c", "user 0", b"wonderland"))).outcome is Outcome.ACCEPTED
+    await until(lambda: challenge_of(directory, "user 0")[1] == MIN_ITERATIONS + 2)
+    await directory.close()
+    directory = await Directory.open(path, scram_iterations=MIN_ITERATIONS + 2)
+    await directory.close()
+    assert [record.getMessage().split(" ")[0] for record in caplog.records] == ["2", "1"]
 
 
 async def test_keys_of_a_password_that_was_changed_meanwhile_are_dropped(
@@ -526,7 +563,8 @@ async def test_a_storm_of_logins_does_not_wait_for_keys(
 ) -> None:
     path = tmp_path / "wardenmq.db"
     directory = await Directory.open(path, scram_iterations=0)
-    for name in ("alice", "bob", "carol"):
+    names = ["alice", *(f"user {number}" for number in range(30))]
+    for name in names:
         await directory.create_login("username", name, "wonderland")
     await directory.close()
     directory = await Directory.open(path)
@@ -537,10 +575,10 @@ async def test_a_storm_of_logins_does_not_wait_for_keys(
         return None
 
     monkeypatch.setattr(directory._passwords, "derive_keys", held)
-    monkeypatch.setattr("wardenmq.store.key_derivation._MAX_DERIVING", 2)
-    for name in ("alice", "bob", "carol", "alice"):
+    for name in (*names, "alice"):
         assert (await settle(directory.authenticate("c", name, b"wonderland"))).outcome is Outcome.ACCEPTED
-    assert len(directory._derivation._deriving) == 2
+    # Each that waits keeps a password in memory.
+    assert len(directory._derivation._deriving) == 10
     await directory.close()
     assert not directory._derivation._deriving
 

@@ -1,0 +1,97 @@
+"""The retained messages within their limits, and the end of those that expire."""
+
+from logging import getLogger
+from time import time
+
+from .events import Events
+from .expiries import Expiries
+from .message import Message
+from .routing.retained import RetainedMessages
+from .settings import MqttSettings
+
+_logger = getLogger(__name__)
+_ENTRY_WEIGHT = 400
+_LEVEL_WEIGHT = 120
+"""Bytes that a message and a level of its topic cost beside their texts; a level of its own costs twice that."""
+
+
+class Retention:
+    """Own the retained messages."""
+
+    def __init__(self, settings: MqttSettings, events: Events) -> None:
+        self.messages: RetainedMessages[Message] = RetainedMessages(weigh)
+        self.refused = 0
+        """Messages that were not retained because of a limit."""
+        self.expired = 0
+        self._settings = settings
+        self._events = events
+        self._expiries: Expiries[str] = Expiries()
+
+    def has_room(self, message: Message) -> bool:
+        """Tell whether a message may be retained, as far as the limits go."""
+        settings, messages = self._settings, self.messages
+        if not message.payload:
+            return True
+        old = messages.get(message.topic)
+        size = weigh(message) - (0 if old is None else weigh(old))
+        return not (
+            (0 < settings.max_retained <= len(messages) and old is None)
+            or 0 < settings.max_retained_bytes < messages.total_size + size
+            or 0 < settings.max_retained_payload < len(message.payload)
+        )
+
+    def retain(self, message: Message, *, silent: bool = False) -> bool:
+        """Store, replace or with an empty payload clear a retained message; False if there is no room for it.
+
+        Then none is left either. `silent` where it is a plugin that does it, which then is not told.
+        """
+        topic = message.topic
+        if not message.payload:  # [MQTT-3.3.1-10], [MQTT-3.3.1-11], [MQTT5-3.3.1-6], [MQTT5-3.3.1-7]
+            if self._discard(topic) and not silent:
+                self._events.retained(message)
+            return True
+        if not self.has_room(message):
+            self.refuse()
+            self._discard(topic)  # [MQTT-3.3.1-7]
+            return False
+        self.messages.store(topic, message)
+        if message.expires_at is None:
+            self._expiries.cancel(topic)
+        else:
+            self._expiries.schedule(topic, message.expires_at)
+        if not silent:
+            self._events.retained(message)
+        return True
+
+    def refuse(self) -> None:
+        """Count a message that is not retained because of a limit; the first one is heard of."""
+        self.refused += 1
+        if self.refused == 1:
+            _logger.warning("a message was not retained, because of a limit; there may be more of these")
+
+    def discard(self, topic: str) -> bool:
+        """Forget a topic's message; False if there is none."""
+        return self._discard(topic)
+
+    def _discard(self, topic: str) -> bool:
+        self._expiries.cancel(topic)
+        return self.messages.discard(topic)
+
+    def expire(self) -> None:
+        """Forget the messages whose time is over [MQTT5-3.3.2-5]."""
+        now = time()
+        for topic in self._expiries.due(now):
+            message = self.messages.get(topic)
+            if message is None or message.expires_at is None:
+                continue
+            if message.expired(now):
+                self.messages.discard(topic)
+                self.expired += 1
+            else:
+                self._expiries.schedule(topic, message.expires_at)
+
+
+def weigh(message: Message) -> int:
+    """Count what a retained message holds in memory, in bytes; its levels are counted as if half were its own."""
+    texts = 2 * len(message.topic_bytes) + len(message.payload) + len(message.properties)
+    return texts + _ENTRY_WEIGHT + _LEVEL_WEIGHT * (1 + message.topic.count("/"))
