@@ -18,7 +18,7 @@ from .broker.broker import Broker
 from .broker.settings import MqttSettings
 from .config.address import format_address, split_address
 from .config.plugin_options import check_plugins
-from .config.settings import Settings
+from .config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN, Settings
 from .file_limit import bound_connections, raise_file_limit
 from .mgmt_api.application import create_application, create_runner
 from .mgmt_api.settings import ApiSettings
@@ -57,6 +57,7 @@ class Server:
             directory = await self._open_store(announce)
             broker = await self._start_broker(directory)
             await self._start_api(broker, directory)
+            self._check_anonymous(directory)
         except BaseException:
             await self.stop()
             raise
@@ -64,6 +65,18 @@ class Server:
     async def stop(self) -> None:
         """Take down API, broker, store and lock, in this order; a second call does nothing."""
         await self._started.aclose()
+
+    def _check_anonymous(self, directory: Directory) -> None:
+        """Say so where anonymous clients get in and no rule can allow them anything: they are told nothing by 3.1.1."""
+        plugins = self.settings.plugins
+        options = plugins.get(CREDENTIAL_PLUGIN) or {}
+        if not options.get("allow_anonymous") or TOPIC_ACL_PLUGIN not in plugins:
+            return
+        if directory.no_match == "deny" and not directory.rules("all"):
+            logger.warning(
+                "Anonymous clients get in, but no rule allows them any topic: add one for all clients over the API "
+                "(authorization/sources/built_in_database/rules/all), or leave the topic ACL plugin out"
+            )
 
     def reload_certificates(self) -> None:
         """Have new TLS connections get the certificates that are in the files now; what fails is in the log."""

@@ -271,7 +271,7 @@ class Admission:
             self.gate.certificate_name,
         )
         session = self.session
-        if session is None:
+        if session is None:  # [MQTT5-3.1.2-6]
             session = self.session = Session(identity, engine.settings, engine.absent)
             session.access_generation = engine.rechecks.generation
             engine.counters.sessions_created += 1
@@ -356,9 +356,12 @@ class Admission:
             answer[PropertyId.ASSIGNED_CLIENT_IDENTIFIER] = self.client_id  # [MQTT5-3.1.3-7]
         if settings.max_topic_alias:
             answer[PropertyId.TOPIC_ALIAS_MAXIMUM] = settings.max_topic_alias
-        answer[PropertyId.WILDCARD_SUBSCRIPTION_AVAILABLE] = int(settings.wildcard_subscription)
-        answer[PropertyId.SUBSCRIPTION_IDENTIFIER_AVAILABLE] = int(settings.subscription_identifiers)
-        answer[PropertyId.SHARED_SUBSCRIPTION_AVAILABLE] = int(settings.shared_subscription)
+        if not settings.wildcard_subscription:
+            answer[PropertyId.WILDCARD_SUBSCRIPTION_AVAILABLE] = 0
+        if not settings.subscription_identifiers:
+            answer[PropertyId.SUBSCRIPTION_IDENTIFIER_AVAILABLE] = 0
+        if not settings.shared_subscription:
+            answer[PropertyId.SHARED_SUBSCRIPTION_AVAILABLE] = 0
         if self.keep_alive != self.connect.keep_alive:  # [MQTT-3.2.2-21]
             answer[PropertyId.SERVER_KEEP_ALIVE] = self.keep_alive
         if settings.response_information and asked.get(PropertyId.REQUEST_RESPONSE_INFORMATION, 0):  # [MQTT-3.1.2-28]
@@ -376,6 +379,7 @@ class Admission:
         session.drain()
         if session.replays:
             self.engine.replays.go_on(session)
+        self.engine.pace.met = False  # what leaves a queue holds nobody
 
     def _owns(self, session: Session) -> bool:
         """Tell whether a stored session is this client's own, or was made by the server for whoever has its id."""

@@ -233,7 +233,7 @@ class Broker(AmqttContract):
         if self._access.needs_view:
             view_of(session)
         if topic is not None and qos is not None:
-            engine.check_filters([topic])
+            engine.check_filters([topic], 5)
             request = SubscribeRequest(topic, qos)
             wanted = engine.replays.wanted(session, request)
             engine.enter_subscription(session, request, qos)

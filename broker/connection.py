@@ -161,14 +161,14 @@ class Connection(asyncio.Protocol):
         if self.out.closed:
             return
         reader = self._reader
-        waiting = reader.buffered + len(data)
+        waiting = len(reader.tail) + len(data)
         try:
             reader.receive_data(data)
         except MqttError as error:
             self._fail(error)
         except Exception:  # the connection driver: a fault of ours ends this one connection and is heard of
             self._crashed()
-        if reader.buffered < waiting:  # a packet was complete: bytes alone are no sign of life [MQTT-3.1.2-24]
+        if len(reader.tail) < waiting:  # a packet was complete: bytes alone are no sign of life [MQTT-3.1.2-24]
             self._last_received = self._loop.time()
         if self._rates is not None:
             self._check_rates(self._rates, len(data))
@@ -198,6 +198,7 @@ class Connection(asyncio.Protocol):
             session.drain()
             if session.replays:
                 self.engine.replays.go_on(session)
+            self.engine.pace.met = False  # what leaves a queue holds nobody
         out.catch_up()
 
     def connection_lost(self, exc: Exception | None) -> None:

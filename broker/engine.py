@@ -97,7 +97,7 @@ class Engine:
         self.absent = Traffic()
         """What happened to sessions while no connection carried them."""
         self.wills = Wills(access, self.publish, self.spawn)
-        self.replays = Replays(self.router, access, self.retained)
+        self.replays = Replays(self.router, access, self.retained, pace)
         self._expiries: Expiries[str] = Expiries()
         self._tasks: set[asyncio.Task[None]] = set()
         self._undecided: deque[tuple[Message, Route]] = deque()
@@ -229,9 +229,11 @@ class Engine:
         return ReasonCode.QUOTA_EXCEEDED if full or heavy else None
 
     @staticmethod
-    def check_filters(topic_filters: Iterable[str]) -> None:
-        """Raise `MalformedPacket` for a filter that is none."""
+    def check_filters(topic_filters: Iterable[str], version: int) -> None:
+        """Raise `MalformedPacket` for a filter that is none; what is no share in 3.1.1 is only refused."""
         for topic_filter in topic_filters:
+            if version < 5 and is_shared(topic_filter):
+                continue
             try:
                 # [MQTT-4.7.1-2], [MQTT-4.7.1-3], [MQTT-4.7.3-1], [MQTT5-4.7.1-1], [MQTT5-4.7.1-2]
                 check_filter(split_share(topic_filter)[1])

@@ -31,6 +31,7 @@ _logger = getLogger(__name__)
 _ROUTE_CACHE_LIMIT = 512
 _CACHED_TOPIC_LIMIT = 512
 """Bytes; longer topics are decided each time, so that the cache is bounded in bytes too."""
+_HEAVY = 16
 _WORK = 10_000
 """Deliveries that one client may cause before others have their turn."""
 _SHOWN = 200
@@ -65,7 +66,7 @@ class Driver(Protocol):
 class PublishRoute:
     """What one publisher's messages on one topic with the same flags come to."""
 
-    __slots__ = ("allowed", "generation", "plain3", "rest", "route", "sender", "topic", "topic_bytes")
+    __slots__ = ("allowed", "generation", "heavy", "plain3", "rest", "route", "sender", "topic", "topic_bytes")
 
     def __init__(
         self, generation: int, topic: str, topic_bytes: bytes, sender: str, allowed: bool, route: Route
@@ -78,7 +79,10 @@ class PublishRoute:
         self.allowed = allowed
         self.route = route
         self.plain3 = route.plain3
-        self.rest = route.mixed or route.empty
+        work = len(route.targets) + len(route.groups)
+        self.heavy = work if work > _HEAVY else 0
+        """Deliveries of one message, where they are so many that they are counted."""
+        self.rest = route.mixed or route.empty or work > _HEAVY
         """Whether there is more to do for a run of 3.1 or 3.1.1 packets than to relay it to `plain3`."""
 
 
@@ -101,7 +105,7 @@ class Incoming:
         self._work = 0
         """Deliveries since others had their turn."""
         self._waits = engine.access.waits
-        self._watched = engine.access.waits or engine.events.messages
+        self._watched = engine.access.waits or engine.events.messages or engine.events.queues
         self._routes: list[dict[bytes, PublishRoute]] = [{} for _ in range(8)]
         self._routes_of = 0
         """The router's generation that they belong to."""
@@ -138,16 +142,20 @@ class Incoming:
                 if link is not None:
                     link.relay(chunk, count)
         if known.rest:
-            if known.route.empty:
+            route = known.route
+            if route.empty:
                 self._count_unwanted(known, count)
                 return None
+            self._work += known.heavy
+            if not route.mixed:
+                return self._breathe()
             length = (end - start) // count
             body = _head_length(length) + 2 + len(topic)
             payloads = [data[at + body : at + length] for at in range(start, end, length)]
             self._relay5(known.route, topic, b"", payloads)
             if self._deliver_odd(known, payloads, _NO_PROPERTIES):
                 return True
-        return self._breathe() if self._pace.met or self._work > _WORK else None
+        return self._breathe() if known.rest or self._pace.met else None
 
     def publish_run5(
         self, topic: bytes, properties: bytes, data: bytes, start: int, body: int, end: int, count: int
@@ -220,10 +228,14 @@ class Incoming:
         self, session: Session, known: PublishRoute, payloads: list[bytes], properties: PublishProperties
     ) -> None:
         share = max(1, _WORK // (len(known.route.odd) + len(known.route.groups)))
+        met = False
         for number, payload in enumerate(payloads, 1):
             self._deliver_one_odd(session, known, payload, properties)
+            met, self._pace.met = met or self._pace.met, False
             if number % share == 0:
                 await asyncio.sleep(0)
+        if met and not self._pace.nobody_behind:
+            self._driver.hold_for_pace()
 
     def _deliver_one_odd(
         self, session: Session, known: PublishRoute, payload: bytes, properties: PublishProperties
@@ -261,13 +273,20 @@ class Incoming:
             if known is None or known.generation != self._router.generation:
                 known = self._resolve(_PLAIN_QOS_1, topic)
             self._traffic.messages_received_qos[1] += 1
-            if known.route.empty:
+            route = known.route
+            if route.empty:
                 self._count_unwanted(known, 1)
             else:
                 message = Message(known.topic, payload, 1, False, known.sender, known.topic_bytes)
-                self._work += self._engine.deliver_now(message, known.route)
+                if route.groups:
+                    self._engine.deliver_now(message, route)
+                else:
+                    for session, granted, _, identifiers in route.targets:
+                        session.deliver(message, 1 if granted else 0, False, identifiers)
             self._out.send_ack(PUBACK, _PUBACK, packet_id)
-            return self._breathe() if self._pace.met or self._work > _WORK else None
+            if known.heavy:
+                self._work += known.heavy
+            return self._breathe() if known.heavy or self._pace.met else None
         return self._publish(flags, topic, packet_id, payload, _NO_PROPERTIES)
 
     def publish5(self, flags: int, topic: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> bool | None:
@@ -336,7 +355,7 @@ class Incoming:
                     engine.retention.refuse()
                     reason = ReasonCode.QUOTA_EXCEEDED
                 else:
-                    if retain:
+                    if retain:  # [MQTT-3.3.1-12], [MQTT5-3.3.1-8]
                         engine.retain(message)
                     self._work += 1 + len(route.targets) + len(route.groups)
                     if engine.deliver_now(message, route) == 0:
@@ -398,6 +417,7 @@ class Incoming:
             session.acknowledge(packet_type, (packet_id[0] << 8) | packet_id[1], reason)
             if session.replays:
                 self._engine.replays.go_on(session)
+            self._pace.met = False  # what leaves a queue holds nobody
         return None
 
     # -- topics that are not in the cache

@@ -14,7 +14,7 @@ from .message import Message
 from .pace import Pace
 from .protocol.encode import PUBREL, encode_ack5, encode_disconnect5
 from .protocol.packets import Properties
-from .protocol.properties import PropertyId, encode_properties
+from .protocol.properties import PropertyId
 from .protocol.reason_codes import REASON_STRINGS, ReasonCode, disconnect_reason
 from .topic_aliases import OutgoingAliases
 from .traffic import Traffic
@@ -29,6 +29,10 @@ _PACE_MARK = 524_288
 """Bytes waiting for one socket at which publishers are held."""
 _CLOSE_TIMEOUT = 5.0
 """Seconds in which a closed peer may take what is waiting for it."""
+_LINGER = 2.0
+"""Seconds in which a peer that was told the reason may close its side; what it still sends is not looked at."""
+_AT_ONCE = (ReasonCode.SUCCESS, ReasonCode.SERVER_SHUTTING_DOWN)
+"""Reasons for which nothing is lost by closing at once."""
 _PUBREL, _DISCONNECT = 6, 14
 _ALIAS = b"\x23"
 _ALIAS_SIZE = 5
@@ -51,11 +55,7 @@ class Flusher:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for outgoing in waiting:
-            try:
-                outgoing.flush()
-            except Exception:  # the connection driver: one transport's fault must not silence the others
-                _logger.exception("a connection was closed because it could not be written to")
-                outgoing.abort()
+            outgoing.flush()
 
 
 class Outgoing:
@@ -237,8 +237,15 @@ class Outgoing:
             return
         self._paused = False
         self.flush()
-        transport.close()  # [MQTT5-3.14.4-2], [MQTT5-4.13.2-1]
-        self._abort_timer = self._loop.call_later(_CLOSE_TIMEOUT, transport.abort)
+        if reason in _AT_ONCE or not transport.can_write_eof():
+            transport.close()
+            self._abort_timer = self._loop.call_later(_CLOSE_TIMEOUT, transport.abort)
+            return
+        # A peer that is sending would meet a closed socket, and its operating system would throw away what it has
+        # not read yet, our last words among it. So we only stop writing, and wait for the peer to close.
+        transport.write_eof()  # [MQTT5-3.14.4-2], [MQTT5-4.13.2-1]
+        transport.resume_reading()
+        self._abort_timer = self._loop.call_later(_LINGER, transport.abort)
 
     def abort(self) -> None:
         """Close at once, whatever is waiting."""
@@ -260,13 +267,8 @@ class Outgoing:
     def send_ack(self, first_two: bytes, packet_type: int, packet_id: bytes, reason: int = 0) -> None:
         """Send a PUBACK, PUBREC, PUBREL or PUBCOMP; `first_two` are its fixed header without a reason."""
         if (reason or self.max_packet_size) and self.version == 5:
-            self.send_with_reason(
-                packet_type,
-                ReasonCode(reason),
-                lambda properties: encode_ack5(
-                    first_two[0], packet_id, reason, encode_properties(properties) if properties else b""
-                ),
-            )
+            # Without a reason string: these answer single messages, and the code says it all.
+            self.send(encode_ack5(first_two[0], packet_id, reason), packet_type)
         else:
             if not self._out:
                 self._flusher.add(self)
@@ -320,9 +322,13 @@ class Outgoing:
         traffic = self.traffic
         traffic.bytes_sent += len(data)
         traffic.writes += 1
-        if self.tap is not None:
-            self.tap(data)
-        self.transport.write(data)
+        try:
+            if self.tap is not None:
+                self.tap(data)
+            self.transport.write(data)
+        except Exception:  # the connection driver: whoever publishes must not suffer from one subscriber's transport
+            _logger.exception("a connection was closed because it could not be written to")
+            self.abort()
 
 
 def _nothing_waits() -> bool:

@@ -8,6 +8,7 @@ from amqtt.contexts import Action
 
 from .access_control import AccessControl
 from .message import Message
+from .pace import Pace
 from .protocol.packets import SubscribeRequest
 from .router import Router, encode_identifier
 from .routing.retained import RetainedMessages
@@ -23,7 +24,8 @@ _SEARCHES = 3
 class Replays:
     """Send subscribers the retained messages that they may see."""
 
-    def __init__(self, router: Router, access: AccessControl, retained: RetainedMessages[Message]) -> None:
+    def __init__(self, router: Router, access: AccessControl, retained: RetainedMessages[Message], pace: Pace) -> None:
+        self._pace = pace
         self._router = router
         self._access = access
         self._retained = retained
@@ -98,6 +100,7 @@ class Replays:
     def _next_slice(self, session: Session) -> None:
         session.replay_scheduled = False
         self.go_on(session)
+        self._pace.met = False  # no publisher is held for what is replayed
 
     @staticmethod
     def _must_wait(session: Session) -> bool:

@@ -15,6 +15,7 @@ from amqtt.session import Session as AmqttSession
 
 from .access import Identity
 from .message import Message
+from .protocol.errors import ProtocolError
 from .protocol.packets import Will
 from .protocol.reason_codes import ReasonCode
 from .routing.shared import SharedGroup
@@ -251,7 +252,7 @@ class Session:
                 link.traffic.dropped_too_large += 1
 
     def acknowledge(self, packet_type: int, packet_id: int, reason: int = 0) -> None:
-        """Take a PUBACK, PUBREC or PUBCOMP of the client."""
+        """Take a PUBACK, PUBREC or PUBCOMP of the client; raises `ProtocolError`."""
         link = self.link
         if link is None:
             return
@@ -259,21 +260,20 @@ class Session:
         if delivery is not None and packet_type == _PUBACK and delivery.qos == 1:
             self._complete(link, packet_id)
             return
-        if packet_type == _PUBREC and reason < 0x80:
-            known = delivery is not None and delivery.qos == 2
-            if delivery is None:
-                link.traffic.missed[_PUBREC] += 1
-            elif delivery.qos == 2:
-                delivery.message = None  # [MQTT-4.3.3-1], [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
-            # [MQTT-4.3.3-1], [MQTT5-4.3.3-4]: also for an unknown id: the client can complete its handshake
-            link.send_pubrel(packet_id, known)
-            return
-        # A PUBREC with an error ends the handshake without PUBREL [MQTT-4.3.3-4]; so does a PUBACK [MQTT-4.4.0-2].
-        # A PUBCOMP counts only for what has been received and released [MQTT-4.3.3-3].
-        early = packet_type == _PUBCOMP and delivery is not None and delivery.message is not None
-        if delivery is None or early or delivery.qos != (1 if packet_type == _PUBACK else 2):
+        if delivery is None:
             link.traffic.missed[packet_type] += 1
+            if packet_type == _PUBREC and reason < 0x80:
+                link.send_pubrel(packet_id, known=False)  # so that the client can complete its handshake
             return
+        # The right answer to another message than this one: [MQTT-4.3.2-1], [MQTT-4.3.3-1]
+        early = packet_type == _PUBCOMP and delivery.message is not None  # [MQTT5-4.3.3-3]
+        if delivery.qos != 2 or packet_type == _PUBACK or early:
+            raise ProtocolError("an acknowledgement of another kind than the message asks for")
+        if packet_type == _PUBREC and reason < 0x80:
+            delivery.message = None  # [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
+            link.send_pubrel(packet_id)
+            return
+        # A PUBREC with an error ends the handshake without PUBREL [MQTT5-4.3.3-4].
         self._complete(link, packet_id)
 
     def _complete(self, link: Link, packet_id: int) -> None:

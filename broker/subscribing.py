@@ -40,8 +40,7 @@ class Subscribing:
     def subscribe(self, session: Session, packet: Subscribe) -> bool | None:
         """Enter what is allowed, answer, and begin to send retained messages; raises `MqttError`."""
         engine = self._engine
-        if session.protocol_version < 5:  # in 3.1 and 3.1.1 a filter that is none is a protocol violation
-            engine.check_filters(request.topic_filter for request in packet.requests)
+        engine.check_filters((request.topic_filter for request in packet.requests), session.protocol_version)
         self._check_available(session, packet)
         self._check_number(len(packet.requests))
         if engine.access.waits:
@@ -60,6 +59,7 @@ class Subscribing:
             engine.replays.enter(session, topic_filter, qos)  # [MQTT-3.3.1-6], [MQTT5-3.8.4-4]
         if replayed:
             engine.replays.go_on(session)
+            engine.pace.met = False  # no publisher is held for what is replayed
         return None
 
     async def _subscribe_when_allowed(self, session: Session, packet: Subscribe) -> None:
@@ -133,8 +133,7 @@ class Subscribing:
     def unsubscribe(self, session: Session, packet: Unsubscribe) -> None:
         """Take subscriptions out and answer; raises `MqttError`."""
         engine = self._engine
-        if session.protocol_version < 5:
-            engine.check_filters(packet.topic_filters)
+        engine.check_filters(packet.topic_filters, session.protocol_version)
         self._check_number(len(packet.topic_filters))
         codes = [  # [MQTT-3.10.4-6], [MQTT-3.11.3-1], [MQTT-3.11.3-2]
             ReasonCode.SUCCESS if engine.unsubscribe(session, topic_filter) else ReasonCode.NO_SUBSCRIPTION_EXISTED

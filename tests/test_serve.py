@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import ssl
 import stat
+import textwrap
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -170,12 +171,26 @@ async def test_anonymous_clients_are_refused_unless_switched_on(server: ServerPr
         async with aiomqtt.Client(host, port, timeout=10):
             pass
     await server.stop()
-    host, port = (await (await launch("--allow-anonymous")).wait_ready()).address("mqtt")
+    open_server = await (await launch("--allow-anonymous")).wait_ready()
+    assert "no rule allows them any topic" in open_server.errors
+    host, port = open_server.address("mqtt")
     async with aiomqtt.Client(host, port, timeout=10):
         pass
     with pytest.raises(aiomqtt.MqttError):
         async with aiomqtt.Client(host, port, username="mqtt", password="wrong", timeout=10):
             pass
+
+
+async def test_the_readmes_open_broker_is_open(tmp_path: Path, launch: Launch) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^    listeners: .*\n(?:    .*\n)+", readme, re.MULTILINE)
+    (tmp_path / "open.yaml").write_text(textwrap.dedent(example))
+    server = await (await launch("--config", str(tmp_path / "open.yaml"))).wait_ready()
+    assert "no rule" not in server.errors
+    async with aiomqtt.Client(*server.address("mqtt"), timeout=10) as client:
+        await client.subscribe("any/topic", qos=1)
+        await client.publish("any/topic", b"heard", qos=1)
+        assert (await asyncio.wait_for(anext(aiter(client.messages)), 10)).payload == b"heard"
 
 
 # -- the end

@@ -50,7 +50,13 @@ class Cursor:
 
     def binary(self) -> bytes:
         """Read a length-prefixed field."""
-        return self.take(self.integer())
+        start = self.position + 2
+        body = self.body
+        end = start + int.from_bytes(body[start - 2 : start], "big")
+        if end > len(body):
+            raise MalformedPacket("a field is longer than the packet")
+        self.position = end
+        return body[start:end]
 
     def text(self) -> str:
         """Read a length-prefixed UTF-8 string."""

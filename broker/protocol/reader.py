@@ -40,12 +40,12 @@ class PacketReader:
         "_needed",
         "_position",
         "_sink",
-        "_tail",
         "_unwanted",
         "coalesce",
         "greeted",
         "max_packet_size",
         "stopped",
+        "tail",
         "tap",
         "version",
     )
@@ -59,7 +59,7 @@ class PacketReader:
         tap: Callable[[bytes], object] | None = None,
     ) -> None:
         self._sink = sink
-        self._tail = bytearray()
+        self.tail = bytearray()
         self._needed = 0
         self._unwanted = b""
         self._position = 0
@@ -74,11 +74,11 @@ class PacketReader:
     @property
     def buffered(self) -> int:
         """Bytes kept of packets that are not complete or not yet wanted."""
-        return len(self._tail) + len(self._unwanted) - self._position
+        return len(self.tail) + len(self._unwanted) - self._position
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the wire; raises `MalformedPacket` or `ProtocolError`, after which nothing more is read."""
-        tail = self._tail
+        tail = self.tail
         if tail or self.stopped:
             # Appending costs what arrives, not what waits: a packet that comes byte by byte is joined once.
             tail += data
@@ -104,7 +104,7 @@ class PacketReader:
         if data:
             self._unwanted, self._position = b"", 0
             self._keep(data, self._walk5(data, position) if self.version == 5 else self._walk(data, position))
-        if self._tail and not self.stopped:
+        if self.tail and not self.stopped:
             self._needed = 0
             self.receive_data(b"")
 
@@ -115,7 +115,7 @@ class PacketReader:
             # Kept as it is: a sink that stops at each packet of a large chunk must not have the rest copied each time.
             self._unwanted, self._position = data, position
         else:
-            self._tail[:0] = data[position:] if position else data
+            self.tail[:0] = data[position:] if position else data
 
     def _greet(self, data: bytes) -> int:
         """Hand on the CONNECT if it is complete; return where it ends, or 0."""

@@ -65,17 +65,15 @@ async def test_several_filters_are_as_several_packets(clients: Clients5) -> None
         "$share/g/+a",
     ],
 )
-async def test_an_invalid_filter_is_refused_alone(clients: Clients5, bad: str) -> None:
-    """SUBACK 0x8F for it, and the others in the packet are served.
+async def test_an_invalid_filter_ends_the_connection(clients: Clients5, bad: str) -> None:
+    """With the reason, and nothing else in the packet is served.
 
-    [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2] [MQTT-3.8.4-7]
+    [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2] [MQTT-4.13.1-1]
     """
-    client = await clients.connected5("c1")
-    assert await client.subscribe(("first", 1), (bad, 0), ("last", 2)) == [1, 0x8F, 2]
-    assert set(clients.session("c1").subscriptions) == {"first", "last"}
-    for topic in ("first", "last"):
-        assert await client.publish(topic, b"x", 1) == 0
-        assert (await client.message()).topic == topic
+    client = await clients.connected5("c1", properties=KEPT)
+    client.send(subscribe(7, ("first", 1), (bad, 0), ("last", 2)))
+    await client.disconnected(0x8F)
+    assert not clients.session("c1").subscriptions
 
 
 async def test_valid_filters_are_granted(clients: Clients5) -> None:
