@@ -142,20 +142,26 @@ class Incoming:
                 if link is not None:
                     link.relay(chunk, count)
         if known.rest:
-            route = known.route
-            if route.empty:
-                self._count_unwanted(known, count)
-                return None
-            self._work += known.heavy
-            if not route.mixed:
-                return self._breathe()
+            return self._finish_run(known, topic, data, start, end, count)
+        return self._breathe() if self._pace.met else None
+
+    def _finish_run(
+        self, known: PublishRoute, topic: bytes, data: bytes, start: int, end: int, count: int
+    ) -> bool | None:
+        """Pass a run of 3.1 or 3.1.1 packets on to all but `plain3`."""
+        route = known.route
+        if route.empty:
+            self._count_unwanted(known, count)
+            return None
+        self._work += known.heavy
+        if route.mixed:
             length = (end - start) // count
             body = _head_length(length) + 2 + len(topic)
             payloads = [data[at + body : at + length] for at in range(start, end, length)]
-            self._relay5(known.route, topic, b"", payloads)
+            self._relay5(route, topic, b"", payloads)
             if self._deliver_odd(known, payloads, _NO_PROPERTIES):
                 return True
-        return self._breathe() if known.rest or self._pace.met else None
+        return self._breathe()
 
     def publish_run5(
         self, topic: bytes, properties: bytes, data: bytes, start: int, body: int, end: int, count: int
@@ -398,6 +404,9 @@ class Incoming:
         if not self._driver.closed:
             checked = PublishRoute(known.generation, known.topic, known.topic_bytes, known.sender, allowed, route)
             self._accept(session, checked, flags, packet_id, payload, properties)
+            met, self._pace.met = self._pace.met, False
+            if met and not self._pace.nobody_behind:
+                self._driver.hold_for_pace()
 
     def acknowledgement(self, packet_type: int, packet_id: bytes, reason: int = 0) -> bool | None:
         """Move a handshake on."""

@@ -11,8 +11,8 @@ from .settings import MqttSettings
 
 _logger = getLogger(__name__)
 _ENTRY_WEIGHT = 400
-_LEVEL_WEIGHT = 120
-"""Bytes that a message and a level of its topic cost beside their texts; a level of its own costs twice that."""
+_LEVEL_WEIGHT = 240
+"""Bytes that a message and a level of its topic cost beside their texts, if it shares no level with another."""
 
 
 class Retention:
@@ -92,6 +92,6 @@ class Retention:
 
 
 def weigh(message: Message) -> int:
-    """Count what a retained message holds in memory, in bytes; its levels are counted as if half were its own."""
+    """Count what a retained message holds in memory, in bytes, as if it shared no level of its topic with another."""
     texts = 2 * len(message.topic_bytes) + len(message.payload) + len(message.properties)
     return texts + _ENTRY_WEIGHT + _LEVEL_WEIGHT * (1 + message.topic.count("/"))

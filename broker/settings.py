@@ -48,7 +48,7 @@ class MqttSettings:
     """Which message a full queue drops: oldest or newest."""
     max_retained: int = 100_000
     """Retained messages in all; past it a new topic's is not stored and counted. 0 for no bound."""
-    max_retained_bytes: int = 268_435_456
+    max_retained_bytes: int = 536_870_912
     """What all retained messages and their topics hold in memory, with the same consequence. 0 for no bound."""
     max_retained_payload: int = 1_048_576
     """Largest payload that is retained. 0 for no bound."""

@@ -122,7 +122,7 @@ class MqttSection(Section):
     max_mqueue_bytes: Count = 16_777_216
     mqueue_drop: Literal["oldest", "newest"] = "oldest"
     max_retained: Count = 100_000
-    max_retained_bytes: Count = 268_435_456
+    max_retained_bytes: Count = 536_870_912
     max_retained_payload: Count = 1_048_576
     max_outgoing_bytes: Positive = 8_388_608
     max_message_rate: Rate = 0.0

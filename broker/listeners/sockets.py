@@ -42,7 +42,8 @@ async def bind(loop: asyncio.AbstractEventLoop, address: Address) -> list[socket
 
 
 def _bind_tcp(family: int, target: tuple[object, ...]) -> socket.socket:
-    opened = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, for asyncio sends small packets at once only on sockets that say they are TCP.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix" and sys.platform != "cygwin":
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
