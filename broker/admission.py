@@ -278,8 +278,8 @@ class Admission:
         else:
             engine.registry.remove(session)
             engine.wills.forget(session)
-            if session.identity.username != identity.username:
-                session.access_generation = -1  # the rules of another name
+            if _rights_of(session.identity) != _rights_of(identity):
+                session.access_generation = -1
             session.identity = identity
             engine.router.invalidate()
             engine.counters.sessions_resumed += 1
@@ -414,6 +414,19 @@ _STEPS: tuple[Callable[[Admission], None], ...] = (
     Admission.deliver_backlog,
 )
 """What follows authentication, in this order."""
+
+
+def _rights_of(identity: Identity) -> tuple[object, ...]:
+    """Give what decides on what a client may do, beside the rules themselves."""
+    return (
+        identity.username,
+        identity.principal,
+        identity.superuser,
+        identity.confined,
+        identity.listener,
+        identity.peer_host,
+        identity.certificate_name,
+    )
 
 
 def limit_expiry(asked: int, limit: float) -> float:

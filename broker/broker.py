@@ -114,7 +114,7 @@ class Broker(AmqttContract):
         if self._housekeeping is not None:
             self._housekeeping.cancel()
         self._listeners.stop()
-        for connection in list(self._engine.turned_away):
+        for connection in [*self._engine.turned_away, *self._engine.lingering]:
             cast("Connection", connection).out.abort()
         for connection in self._listeners.connections:
             session = connection.session

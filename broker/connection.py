@@ -41,6 +41,8 @@ from .traffic import Traffic
 
 _logger = getLogger(__name__)
 
+_WORK_OFF_TIMEOUT = 5.0
+"""Seconds in which what a peer had sent that is gone may be worked off."""
 _TURN_AWAY_TIMEOUT = 2.0
 """Seconds in which a client that is turned away may send the CONNECT that is answered with the reason."""
 
@@ -90,6 +92,7 @@ class Connection(asyncio.Protocol):
         self._door = door
         self._loop = loop
         self._transport: asyncio.Transport | None = None
+        self.out.may_linger = self._may_linger
         self._gate = ReadGate(self._resumed)
         self._handshake = Handshake(engine, self)
         self._subscribing = Subscribing(engine, self, self.out)
@@ -202,23 +205,57 @@ class Connection(asyncio.Protocol):
         out.catch_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the session off the connection and count the traffic."""
+        """Work off what had come before, then take the session off the connection and count the traffic."""
         self._gate.transport = None
         for timer in (self._opening_timer, self._credential_timer, self._keep_alive_timer, self._rate_timer):
             if timer is not None:
                 timer.cancel()
+        if self.session is not None and not self.closed and self._reader.stopped:
+            # TLS hears of the end while we do not read; what the peer sent before it has been acknowledged to it.
+            self.out.unplug()
+            self.engine.spawn(self._work_off())
+            return
         if self._task is not None:
             self._task.cancel()
+        self._gone()
+
+    async def _work_off(self) -> None:
+        """Take what a peer had sent that is gone now, as far as that takes no longer than closing may."""
+        until = self._loop.time() + _WORK_OFF_TIMEOUT
+        while self._reader.stopped and not self.closed and self._loop.time() < until:
+            if self._task is not None:
+                _, late = await asyncio.wait([self._task], timeout=_WORK_OFF_TIMEOUT)
+                if late:
+                    self._task.cancel()
+                    break
+            else:
+                self._resume_reader()
+                await asyncio.sleep(0)
+        self._gone()
+
+    def _leave_door(self) -> None:
+        if self._entered:
+            self._entered = False
+            self._door.left(self)
+            self.engine.ended.add(self.traffic)
+
+    def _may_linger(self) -> bool:
+        """Count the connection out, so that a peer that does not close takes nobody's place."""
+        if not self.engine.may_linger(self):
+            return False
+        self._leave_door()
+        return True
+
+    def _gone(self) -> None:
         self.out.lost()
         engine = self.engine
-        if self._entered:
-            self._door.left(self)
+        self._leave_door()
         engine.turned_away.discard(self)
+        engine.lingering.discard(self)
         session = self.session
         if session is not None and session.link is self.out:
             engine.detach(session, graceful=False)
             _logger.info("client %r: connection lost", session.client_id)
-        engine.ended.add(self.traffic)
 
     # -- reading, and reasons not to
 
@@ -226,15 +263,29 @@ class Connection(asyncio.Protocol):
         """Go on with what came before reading was held."""
         if self._reader.stopped and not self.out.closed:
             self._last_received = self._loop.time()
-            try:
-                self._reader.resume()
-            except MqttError as error:
-                self._fail(error)
-            except Exception:  # the connection driver, as above
-                self._crashed()
+            self._resume_reader()
+
+    def _resume_reader(self) -> None:
+        try:
+            self._reader.resume()
+        except MqttError as error:
+            self._fail(error)
+        except Exception:  # the connection driver, as above
+            self._crashed()
+
+    def take_turns(self) -> bool:
+        """Let others have their turn before the rest of what came is read; True."""
+        self._loop.call_soon(self._next_turn)
+        return True
+
+    def _next_turn(self) -> None:
+        if self._reader.stopped and not self.out.closed and not self._gate.held:
+            self._resume_reader()
 
     def hold_for_pace(self) -> bool:
-        """Stop reading until nobody is behind any more; True."""
+        """Stop reading until nobody is behind any more; False if there is nothing to stop."""
+        if self._gate.transport is None:
+            return False  # the peer is gone, and what it had sent is being worked off
         if not self._gate.holds(Hold.PACE):
             self._gate.hold(Hold.PACE)
             self.engine.pace.hold(self)
@@ -345,6 +396,8 @@ class Connection(asyncio.Protocol):
         self._credential_timer = None if delay is None else self._loop.call_later(delay, self._credential_expired)
 
     def _connect_timed_out(self) -> None:
+        if self.closed:
+            return
         _logger.info("connection from %s:%s closed: not connected in time", self.peer_host, self.peer_port)
         if self._handshake.begun:  # the CONNECT is there, but its authentication takes too long
             self._handshake.answer_refusal(ReasonCode.SERVER_UNAVAILABLE)

@@ -38,6 +38,7 @@ from .wills import Wills
 _logger = getLogger(__name__)
 _SLICE = 500
 _MAX_TURNED_AWAY = 256
+_MAX_LINGERING = 1_000
 _UNDECIDED_LIMIT = 10_000
 
 
@@ -92,6 +93,8 @@ class Engine:
         self.counters = EngineCounters()
         self.turned_away: set[object] = set()
         """Connections that wait to be told why they are not served."""
+        self.lingering: set[object] = set()
+        """Connections that are closed and wait for their peers to close, too."""
         self.ended = Traffic()
         """Sum of the traffic of all connections that have ended."""
         self.absent = Traffic()
@@ -102,6 +105,13 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._undecided: deque[tuple[Message, Route]] = deque()
         """Messages of the server's own that foreign topic plugins are being asked about, in their order."""
+
+    def may_linger(self, connection: object) -> bool:
+        """Tell whether a connection that is closed may wait for its peer; only so many may."""
+        if len(self.lingering) >= _MAX_LINGERING:
+            return False
+        self.lingering.add(connection)
+        return True
 
     def may_explain(self, connection: object) -> bool:
         """Tell whether a client that is turned away may stay until it has been told why; only a few may."""
@@ -250,16 +260,23 @@ class Engine:
         self.router.subscribe(session, request.topic_filter, subscription)  # [MQTT-3.8.4-3]
         self.counters.subscribed += 1
 
-    def unsubscribe(self, session: Session, topic_filter: str) -> bool:
-        """Take a subscription out; False if there was none."""
-        for key in [key for key in session.replays if key[0] == topic_filter]:  # [MQTT-3.10.4-3]
-            del session.replays[key]
-        removed = self.router.unsubscribe(session, topic_filter)  # [MQTT-3.10.4-1], [MQTT-3.10.4-2]
-        self.counters.unsubscribed += removed
-        if removed and is_shared(topic_filter):
-            self.sharing.member_unsubscribed(session, topic_filter)
-        self.events.fire(BrokerEvents.CLIENT_UNSUBSCRIBED, client_id=session.client_id, topic=topic_filter)
-        return removed
+    def unsubscribe(self, session: Session, topic_filters: Iterable[str]) -> list[bool]:
+        """Take subscriptions out; False for each that there was not."""
+        results: list[bool] = []
+        left: set[str] = set()
+        for topic_filter in topic_filters:
+            for qos in range(3):  # [MQTT-3.10.4-3]
+                session.replays.pop((topic_filter, qos), None)
+            removed = self.router.unsubscribe(session, topic_filter)  # [MQTT-3.10.4-1], [MQTT-3.10.4-2]
+            if removed and is_shared(topic_filter):
+                left.add(topic_filter)
+            results.append(removed)
+            self.events.fire(BrokerEvents.CLIENT_UNSUBSCRIBED, client_id=session.client_id, topic=topic_filter)
+        self.counters.unsubscribed += sum(results)
+        if left:
+            self.sharing.member_unsubscribed(session, left)
+            self.pace.met = False
+        return results
 
     # -- the beginning and end of sessions
 
@@ -286,6 +303,7 @@ class Engine:
         if session.persistent:  # [MQTT-4.1.0-1], [MQTT5-3.1.2-23]
             self._schedule_expiry(session)
             self.sharing.member_left(session)
+            self.pace.met = False  # what is passed on holds nobody
             if self.access.waits:
                 session.replays.clear()  # it holds messages, not a place in the store
         else:
@@ -306,6 +324,7 @@ class Engine:
         self.registry.remove(session)
         self._expiries.cancel(session.client_id)
         self.sharing.member_ended(session)
+        self.pace.met = False
         self.router.unsubscribe_all(session)
         session.discard_messages()
         self.wills.execute(session)

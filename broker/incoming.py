@@ -59,7 +59,11 @@ class Driver(Protocol):
         ...
 
     def hold_for_pace(self) -> bool:
-        """Stop reading until nobody is behind any more; True."""
+        """Stop reading until nobody is behind any more; False if there is nothing to stop."""
+        ...
+
+    def take_turns(self) -> bool:
+        """Let others have their turn before the rest of what came is read; True."""
         ...
 
 
@@ -120,7 +124,7 @@ class Incoming:
         if self._work <= _WORK:
             return None
         self._work = 0
-        return self._driver.leave_loop(asyncio.sleep(0))
+        return self._driver.take_turns()
 
     def packet(self, packet: Packet) -> bool | None:
         """Hand on what is none of this half's business."""
@@ -238,8 +242,14 @@ class Incoming:
         for number, payload in enumerate(payloads, 1):
             self._deliver_one_odd(session, known, payload, properties)
             met, self._pace.met = met or self._pace.met, False
-            if number % share == 0:
-                await asyncio.sleep(0)
+            if number % share:
+                continue
+            await asyncio.sleep(0)
+            if session.link is not self._out:  # taken over: a newer connection speaks for this client
+                return
+            if known.generation != self._router.generation:
+                known = self._resolve(0, known.topic_bytes)
+                share = max(1, _WORK // max(1, known.heavy))
         if met and not self._pace.nobody_behind:
             self._driver.hold_for_pace()
 

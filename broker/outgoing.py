@@ -90,6 +90,10 @@ class Outgoing:
         """Shown every packet that is written, where a plugin listens to packets."""
         self.session_waits: Callable[[], bool] = _nothing_waits
         """Tells whether the session's queue still is too full to let publishers go on."""
+        self.may_linger: Callable[[], bool] = _nothing_waits
+        """Asked whether the peer may be waited for when we close; True counts the connection out at its listener."""
+        self._finished = False
+        """Whether nothing may be written any more."""
         self.unread_answers: Callable[[], None] = _ignore
         """Called when the peer sends and does not read what it is answered."""
         self._loop = loop
@@ -237,25 +241,37 @@ class Outgoing:
             return
         self._paused = False
         self.flush()
-        if reason in _AT_ONCE or not transport.can_write_eof():
-            transport.close()
-            self._abort_timer = self._loop.call_later(_CLOSE_TIMEOUT, transport.abort)
-            return
+        self._finished = True
         # A peer that is sending would meet a closed socket, and its operating system would throw away what it has
         # not read yet, our last words among it. So we only stop writing, and wait for the peer to close.
-        transport.write_eof()  # [MQTT5-3.14.4-2], [MQTT5-4.13.2-1]
-        transport.resume_reading()
-        self._abort_timer = self._loop.call_later(_LINGER, transport.abort)
+        lingers = reason not in _AT_ONCE and transport.can_write_eof() and self.may_linger()
+        waiting = transport.get_write_buffer_size() > 0
+        self._abort_timer = self._loop.call_later(
+            _LINGER if lingers and not waiting else _CLOSE_TIMEOUT, transport.abort
+        )
+        if not lingers:
+            transport.close()  # [MQTT5-3.14.4-2], [MQTT5-4.13.2-1]
+            return
+        try:
+            transport.write_eof()
+            transport.resume_reading()
+        except (OSError, RuntimeError):  # the peer has gone already, and nobody has noticed yet
+            transport.abort()
 
     def abort(self) -> None:
         """Close at once, whatever is waiting."""
-        self.closed = True
+        self.closed = self._finished = True
         if self.transport is not None:
             self.transport.abort()
 
+    def unplug(self) -> None:
+        """Write nothing any more, for the socket is gone, but stay open for what the peer had sent before."""
+        self._finished = True
+        self._pace.catch_up(self)
+
     def lost(self) -> None:
         """Forget what was waiting: the socket is closed."""
-        self.closed = True
+        self.closed = self._finished = True
         self._pace.catch_up(self)
         self._out.clear()
         self._size = 0
@@ -314,7 +330,7 @@ class Outgoing:
     def flush(self) -> None:
         """Hand what has been gathered to the transport, unless the transport has enough."""
         out = self._out
-        if self._paused or not out or self.transport is None:
+        if self._paused or not out or self.transport is None or self._finished:
             return
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()

@@ -31,6 +31,11 @@ class ReadGate:
         self._resumed = resumed
 
     @property
+    def held(self) -> bool:
+        """Tell whether there is a reason for not reading."""
+        return bool(self._held)
+
+    @property
     def held_by_us(self) -> bool:
         """Tell whether the client's silence is our doing."""
         return bool(self._held & ~Hold.UNREAD_ANSWERS)

@@ -26,7 +26,7 @@ class Rechecks:
         access: AccessControl,
         registry: SessionRegistry,
         router: Router,
-        unsubscribe: Callable[[Session, str], bool],
+        unsubscribe: Callable[[Session, list[str]], list[bool]],
         close_link: Callable[[Session, ReasonCode], None],
     ) -> None:
         self._access = access
@@ -61,14 +61,16 @@ class Rechecks:
     def recheck(self, session: Session) -> None:
         """Remove a session's subscriptions that are no longer allowed, and what waits because of them."""
         session.access_generation = self.generation
-        removed = 0
-        for topic_filter, subscription in list(session.subscriptions.items()):
-            inner = split_share(topic_filter)[1]
-            if not self._access.authorize(session.identity, SUBSCRIBE, inner, subscription.qos, False):
-                self._unsubscribe(session, topic_filter)
-                removed += 1
+        removed = [
+            topic_filter
+            for topic_filter, subscription in session.subscriptions.items()
+            if not self._access.authorize(
+                session.identity, SUBSCRIBE, split_share(topic_filter)[1], subscription.qos, False
+            )
+        ]
         if removed:
-            _logger.info("client %r: %d subscriptions are no longer allowed", session.client_id, removed)
+            self._unsubscribe(session, removed)
+            _logger.info("client %r: %d subscriptions are no longer allowed", session.client_id, len(removed))
         if session.queue and (removed or self._access.checks_delivery(session.identity)):
             self._recheck_queue(session)
 

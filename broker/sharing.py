@@ -1,6 +1,6 @@
 """Shared subscriptions: who of the members gets a message, and who gets what a member left behind (MQTT 5.0, 4.8.2)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .message import Message
 from .router import Route, Router, encode_identifier
@@ -38,12 +38,12 @@ class Sharing:
             self._router.unsubscribe(session, topic_filter)
         session.pass_on_shared(lambda delivery: self._pass_on(delivery, to_stored=True))
 
-    def member_unsubscribed(self, session: Session, topic_filter: str) -> None:
+    def member_unsubscribed(self, session: Session, left: Collection[str]) -> None:
         """Let other members have what waits for one that has just unsubscribed; what was sent stays with it."""
         session.pass_on_shared(
             lambda delivery: (
                 delivery.group is not None
-                and delivery.group.full_filter == topic_filter
+                and delivery.group.full_filter in left
                 and self._pass_on(delivery, to_stored=True)
             ),
             sent_too=False,

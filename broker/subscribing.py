@@ -136,8 +136,8 @@ class Subscribing:
         engine.check_filters(packet.topic_filters, session.protocol_version)
         self._check_number(len(packet.topic_filters))
         codes = [  # [MQTT-3.10.4-6], [MQTT-3.11.3-1], [MQTT-3.11.3-2]
-            ReasonCode.SUCCESS if engine.unsubscribe(session, topic_filter) else ReasonCode.NO_SUBSCRIPTION_EXISTED
-            for topic_filter in packet.topic_filters
+            ReasonCode.SUCCESS if removed else ReasonCode.NO_SUBSCRIPTION_EXISTED
+            for removed in engine.unsubscribe(session, packet.topic_filters)
         ]
         # [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.11.3-1]
         five = session.protocol_version == 5
