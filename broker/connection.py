@@ -115,6 +115,7 @@ class Connection(asyncio.Protocol):
         self._rate_timer: asyncio.TimerHandle | None = None
         self._last_received = 0.0
         self._entered = False
+        self._counted = False
         self._turned_away: ReasonCode | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -234,9 +235,12 @@ class Connection(asyncio.Protocol):
         self._gone()
 
     def _leave_door(self) -> None:
+        """Count the connection out and its traffic in, once; one that was turned away had never been counted in."""
         if self._entered:
             self._entered = False
             self._door.left(self)
+        if not self._counted:
+            self._counted = True
             self.engine.ended.add(self.traffic)
 
     def _may_linger(self) -> bool:

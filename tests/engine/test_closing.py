@@ -51,6 +51,14 @@ async def test_a_peer_that_does_not_close_takes_nobodys_place() -> None:
         assert clients.broker.metrics()["packets.connack.sent"] == 3  # and the time for its CONNECT is over for good
 
 
+async def test_what_a_client_that_is_turned_away_sends_is_counted() -> None:
+    async with serving(settings=MqttSettings(max_connections=1)) as clients:
+        await clients.connected("one")
+        assert await (await clients.open()).refused(connect("two")) == 3
+        await until(lambda: clients.broker.metrics()["packets.connect.received"] == 2)
+        assert clients.broker.metrics()["packets.connack.sent"] == 2
+
+
 async def test_a_peer_that_has_gone_unnoticed_does_not_stop_who_closes_it(clients: Clients) -> None:
     """`write_eof` fails on a socket that was reset while it was not read."""
     await clients.connected("c")
