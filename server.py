@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -23,7 +24,8 @@ from .file_limit import bound_connections, raise_file_limit
 from .mgmt_api.application import create_application, create_runner
 from .mgmt_api.settings import ApiSettings
 from .store.directory import Directory
-from .store.first_run import CREDENTIALS_NAME, DATABASE_NAME, InitialCredentials, first_run
+from .store.file_names import CREDENTIALS_NAME, DATABASE_NAME
+from .store.first_run import InitialCredentials, first_run
 from .store.lock import DataDirectoryLock
 
 _API_SHUTDOWN_SECONDS = 2.0
@@ -53,10 +55,15 @@ class Server:
         """
         try:
             check_plugins(self.settings.plugins)
-            self._take_data_directory()
+            lock = self._take_data_directory()
             directory = await self._open_store(announce)
             broker = await self._start_broker(directory)
             await self._start_api(broker, directory)
+            lock.announce(self.addresses["api"])
+            # What was loaded stays for as long as the server runs; looking through a hundred thousand logins at each
+            # full collection would hold the event loop for tenths of a second.
+            gc.collect()
+            gc.freeze()
             self._check_anonymous(directory)
         except BaseException:
             await self.stop()
@@ -88,9 +95,10 @@ class Server:
         ready = {name: self.addresses.get(name) for name in ("mqtt", "ws", "api")}
         return f"wardenmq ready {json.dumps({**ready, 'pid': os.getpid()})}"
 
-    def _take_data_directory(self) -> None:
+    def _take_data_directory(self) -> DataDirectoryLock:
         lock = DataDirectoryLock.acquire(self.settings.data_dir)
         self._started.callback(lock.release)
+        return lock
 
     async def _open_store(self, announce: Callable[[str], None]) -> Directory:
         data_dir = self.settings.data_dir
@@ -102,6 +110,7 @@ class Server:
             data_dir / DATABASE_NAME,
             password_wait_limit=limits.password_wait_limit,
             scram_iterations=limits.scram_iterations,
+            **self.settings.access.model_dump(),
         )
         self._started.push_async_callback(directory.close)
         return directory

@@ -4,7 +4,7 @@ A plugin that offers these methods is asked through them; any other amqtt plugin
 `authenticate` and `topic_filtering`, a slower path that is taken only while such a plugin is loaded.
 """
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -94,8 +94,11 @@ class ConnectAuthenticator(Protocol):
 class AuthExchange(Protocol):
     """Hold one enhanced authentication between CONNECT and CONNACK, or one re-authentication [MQTT-4.12.0-2]."""
 
-    def respond(self, data: bytes | None) -> Challenge | Accept | Refuse:
-        """Answer the authentication data of the client's next CONNECT or AUTH; after an Accept or Refuse it is over."""
+    def respond(self, data: bytes | None) -> "Challenge | Accept | Refuse | Awaitable[Accept | Refuse]":
+        """Answer the authentication data of the client's next CONNECT or AUTH, with an awaitable where it must wait.
+
+        After an Accept or Refuse, awaited or not, it is over.
+        """
         ...
 
 
@@ -122,8 +125,26 @@ class TopicAuthorizer(Protocol):
         ...
 
 
+@runtime_checkable
+class RightsKeeper(Protocol):
+    """Know what else than topics a principal may do, and for how long it may at all."""
+
+    def renew(self, client: Identity) -> None:
+        """Bring `superuser` and `confined` of a client that was admitted before up to date."""
+        ...
+
+
+BanTest = Callable[[str, str | None, str], bool]
+"""Tell of a client id, a user name and a peer's address whether they are banned."""
+
+
 class AccessChange(Protocol):
     """Say whose access a write to the credential store changed."""
+
+    @property
+    def end_principals(self) -> Collection[str]:
+        """Principals that are no more: their live sessions are to be closed, their stored ones to end."""
+        ...
 
     @property
     def close_principals(self) -> Collection[str]:
@@ -131,16 +152,51 @@ class AccessChange(Protocol):
         ...
 
     @property
+    def close_anonymous(self) -> bool:
+        """Whether the live sessions that have neither principal nor user name are to be closed."""
+        ...
+
+    @property
+    def banned_client_ids(self) -> Collection[str]:
+        """Client ids whose live sessions are to be closed."""
+        ...
+
+    @property
+    def banned_usernames(self) -> Collection[str]:
+        """User names whose live sessions are to be closed."""
+        ...
+
+    @property
+    def banned(self) -> BanTest | None:
+        """The test by which other live sessions are to be closed, asked about each."""
+        ...
+
+    @property
+    def principals(self) -> Collection[str]:
+        """Principals whose sessions are to be decided on again."""
+        ...
+
+    @property
     def usernames(self) -> Collection[str]:
-        """User names whose sessions' subscriptions are to be checked again."""
+        """User names whose sessions are to be decided on again."""
         ...
 
     @property
     def client_ids(self) -> Collection[str]:
-        """Client ids whose sessions' subscriptions are to be checked again."""
+        """Client ids whose sessions are to be decided on again."""
+        ...
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether the sessions that have neither principal nor user name are to be decided on again."""
         ...
 
     @property
     def everyone(self) -> bool:
-        """Whether every session's subscriptions are to be checked again."""
+        """Whether every session is to be decided on again."""
+        ...
+
+    @property
+    def valid_until(self) -> Mapping[str, float | None]:
+        """When live sessions end from now on, by principal: seconds since the epoch, None for never."""
         ...

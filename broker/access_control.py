@@ -1,6 +1,6 @@
 """All loaded authentication and authorisation plugins behind two questions: who is this, and may they."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from logging import getLogger
 
@@ -16,6 +16,7 @@ from .access import (
     EnhancedAuthenticator,
     Identity,
     Refuse,
+    RightsKeeper,
     TopicAuthorizer,
 )
 from .protocol.reason_codes import ReasonCode
@@ -30,8 +31,11 @@ class AccessControl:
         self._authenticators: list[ConnectAuthenticator] = []
         self._foreign_auth: list[BaseAuthPlugin] = []
         self._enhanced: list[EnhancedAuthenticator] = []
+        self._rights: list[RightsKeeper] = []
         self._authorizers: list[TopicAuthorizer] = []
         self._foreign_topic: list[BaseTopicPlugin] = []
+        self._decide: Callable[[Identity, int, str, int, bool], bool | None] | None = None
+        """How to ask our own topic plugins; None where there is none."""
         self.allowed = 0
         self.denied = 0
 
@@ -44,11 +48,16 @@ class AccessControl:
                 self._foreign_auth.append(auth)
             if isinstance(auth, EnhancedAuthenticator):
                 self._enhanced.append(auth)
+            if isinstance(auth, RightsKeeper):
+                self._rights.append(auth)
+        self._authenticators.sort(key=lambda each: isinstance(each, RightsKeeper))
         for topic in topic_plugins:
             if isinstance(topic, TopicAuthorizer):
                 self._authorizers.append(topic)
             else:
                 self._foreign_topic.append(topic)
+        if self._authorizers:
+            self._decide = self._authorizers[0].authorize if len(self._authorizers) == 1 else self._ask_all
 
     @property
     def waits(self) -> bool:
@@ -75,7 +84,7 @@ class AccessControl:
         return await decision or _nobody_decided()
 
     async def _authenticate_all(self, request: ConnectRequest, view: AmqttSession | None) -> Accept | Refuse:
-        """Ask foreign plugins first: what the credential store says must not be old when the client gets in."""
+        """Ask foreign plugins first and the credential store last: its word must not be old when the client gets in."""
         accepted: Accept | None = None
         for plugin in self._foreign_auth:
             allowed = await plugin.authenticate(session=view) if view is not None else False
@@ -102,33 +111,38 @@ class AccessControl:
             return None
         return self._enhanced[0].exchange(request, method)
 
+    def renew(self, client: Identity) -> None:
+        """Bring what was found out when a client was admitted up to date."""
+        for keeper in self._rights:
+            keeper.renew(client)
+
     def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
         """Decide by our own plugins; with none loaded everything is allowed, as in amqtt."""
-        allowed = self._decide(client, operation, topic, qos, retain)
-        if allowed:
+        decide = self._decide
+        if decide is None or client.superuser:
             self.allowed += 1
-        else:
-            self.denied += 1
-        return allowed
-
-    def _decide(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
-        if client.superuser or not self._authorizers:
             return True
-        allowed = False
-        for authorizer in self._authorizers:
-            try:
-                decision = authorizer.authorize(client, operation, topic, qos, retain)
-            except Exception:  # the plugin dispatcher: a broken plugin denies and is heard of
-                _logger.exception("topic plugin %s failed", type(authorizer).__name__)
-                return False
-            if decision is False:
-                return False
-            allowed = allowed or bool(decision)
-        return allowed  # nobody deciding means deny
+        try:
+            if decide(client, operation, topic, qos, retain):
+                self.allowed += 1
+                return True
+        except Exception:  # the plugin dispatcher: a broken plugin denies and is heard of
+            names = " or ".join(type(authorizer).__name__ for authorizer in self._authorizers)
+            _logger.exception("topic plugin %s failed", names)
+        self.denied += 1
+        return False  # nobody deciding means deny
+
+    def _ask_all(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
+        """Ask several plugins: all that have an opinion must agree, and one must have one."""
+        decisions = [authorizer.authorize(client, operation, topic, qos, retain) for authorizer in self._authorizers]
+        return any(decisions) and False not in decisions
 
     def checks_delivery(self, client: Identity) -> bool:
         """Tell whether deliveries to this client need a decision of their own."""
-        return any(authorizer.checks_delivery(client) for authorizer in self._authorizers)
+        for authorizer in self._authorizers:  # noqa: SIM110 - a generator would cost more than the plugin's answer
+            if authorizer.checks_delivery(client):
+                return True
+        return False
 
     async def consult(self, view: AmqttSession, action: Action, topic: str) -> bool:
         """Ask the foreign topic plugins; each must answer True, as in amqtt."""

@@ -57,10 +57,6 @@ class Gate(Protocol):
         """Send the CONNACK and start the session's timers."""
         ...
 
-    def end_at(self, delay: float | None) -> None:
-        """Close the connection after `delay` seconds, because the credential is valid no longer; None for never."""
-        ...
-
 
 class Admission:
     """Carry one CONNECT through its steps."""
@@ -107,11 +103,12 @@ class Admission:
             return decision
         return self.decided(decision)
 
-    def proceed(self, data: bytes | None) -> Challenge | None:
-        """Take the client's next word in an enhanced authentication; raises `Refused`."""
+    def proceed(self, data: bytes | None) -> Challenge | Awaitable[Decision] | None:
+        """Take the client's next word in an enhanced authentication; the answer is that of `begin`."""
         if self.exchange is None:
             raise Refused(ReasonCode.PROTOCOL_ERROR, "AUTH without an authentication method")
-        return self.decided(self.exchange.respond(data))
+        decision = self.exchange.respond(data)
+        return decision if isawaitable(decision) else self.decided(decision)
 
     def decided(self, decision: Decision) -> Challenge | None:
         """Take the authenticators' answer and, if it is the last one, run the remaining steps; raises `Refused`."""
@@ -333,7 +330,7 @@ class Admission:
         """Send the CONNACK."""
         self.gate.admitted(self._session(), self.session_present, self.answer)  # [MQTT-3.1.4-4], [MQTT5-3.1.4-5]
         if self.accept.valid_until is not None:
-            self.gate.end_at(max(0.0, self.accept.valid_until - time()))
+            self.engine.validity.set(self._session(), self.accept.valid_until)
         self.engine.events.fire(BrokerEvents.CLIENT_CONNECTED, client_id=self.client_id, client_session=self.view)
 
     def _answer(self) -> Properties:

@@ -30,8 +30,8 @@ _SUBSCRIPTION_FAILED = 0x80
 class AccessDirectory(Protocol):
     """The credential store, as far as the broker needs it."""
 
-    def on_change(self, callback: Callable[[AccessChange], Awaitable[None]]) -> None:
-        """Have a coroutine awaited after each write that changes somebody's access."""
+    def on_change(self, callback: Callable[[AccessChange], Awaitable[None]]) -> Callable[[], None]:
+        """Have a coroutine awaited after each write that changes somebody's access; return what ends that."""
         ...
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from logging import getLogger
 from typing import Any, cast
 
@@ -84,8 +85,8 @@ class Broker(AmqttContract):
         # amqtt's old entry-point configuration loads topic plugins that it does not ask unless they are enabled
         self._access.load(auth_plugins, topic_plugins if self.plugins_manager.is_topic_filtering_enabled() else [])
         self._events.load(self.plugins_manager)
-        if directory is not None:
-            directory.on_change(self.apply_access_change)
+        self._unfollow: Callable[[], None] | None = None
+        """What ends that the directory tells of its changes; None before the start and after the end."""
 
     # -- lifecycle
 
@@ -96,10 +97,12 @@ class Broker(AmqttContract):
         except (MachineError, ValueError) as error:
             raise BrokerError(f"Broker instance can't be started: {error}") from error
         await self._events.fire_and_wait(BrokerEvents.PRE_START)
+        self._follow(self.directory)
         try:
             await self._listeners.open(self._loop, self.listeners_config, self._listener_options, self._connection)
         except (OSError, BrokerError, ValueError) as error:
             self._listeners.stop()
+            self._follow(None)
             self.transitions.starting_fail()
             raise BrokerError(f"Broker instance can't be started: {error}") from error
         self.started_at = time.time()
@@ -131,7 +134,14 @@ class Broker(AmqttContract):
         await self._events.drain()
         await self._events.fire_and_wait(BrokerEvents.POST_SHUTDOWN)
         await self.plugins_manager.close()
+        self._follow(None)
         self.transitions.stopping_success()
+
+    def _follow(self, directory: AccessDirectory | None) -> None:
+        """Be told of the changes of this directory from now on, and of no other's."""
+        if self._unfollow is not None:
+            self._unfollow()
+        self._unfollow = None if directory is None else directory.on_change(self.apply_access_change)
 
     def _connection(self, door: Door) -> Connection:
         return Connection(self._engine, door, self._flusher, self._loop)

@@ -97,6 +97,7 @@ class Connection(asyncio.Protocol):
         self._handshake = Handshake(engine, self)
         self._subscribing = Subscribing(engine, self, self.out)
         self._incoming = Incoming(engine, self, self.out)
+        self.out.decisions_void = self._incoming.forget_decisions
         events = engine.events
         slow_path = engine.access.waits or events.messages or events.packets
         self._reader = PacketReader(
@@ -110,7 +111,6 @@ class Connection(asyncio.Protocol):
         self._rates = ClientRates(settings.max_message_rate, settings.max_byte_rate) if _is_bounded(settings) else None
         self._opening_timer: asyncio.TimerHandle | None = None
         """Ends a connection that is not opened in time."""
-        self._credential_timer: asyncio.TimerHandle | None = None
         self._keep_alive_timer: asyncio.TimerHandle | None = None
         self._rate_timer: asyncio.TimerHandle | None = None
         self._last_received = 0.0
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Work off what had come before, then take the session off the connection and count the traffic."""
         self._gate.transport = None
-        for timer in (self._opening_timer, self._credential_timer, self._keep_alive_timer, self._rate_timer):
+        for timer in (self._opening_timer, self._keep_alive_timer, self._rate_timer):
             if timer is not None:
                 timer.cancel()
         if self.session is not None and not self.closed and self._reader.stopped:
@@ -393,12 +393,6 @@ class Connection(asyncio.Protocol):
 
     # -- timers and failures
 
-    def end_at(self, delay: float | None) -> None:
-        """Close the connection after `delay` seconds, because the credential is valid no longer; None for never."""
-        if self._credential_timer is not None:
-            self._credential_timer.cancel()
-        self._credential_timer = None if delay is None else self._loop.call_later(delay, self._credential_expired)
-
     def _connect_timed_out(self) -> None:
         if self.closed:
             return
@@ -406,11 +400,6 @@ class Connection(asyncio.Protocol):
         if self._handshake.begun:  # the CONNECT is there, but its authentication takes too long
             self._handshake.answer_refusal(ReasonCode.SERVER_UNAVAILABLE)
         self.out.close(ReasonCode.KEEP_ALIVE_TIMEOUT)
-
-    def _credential_expired(self) -> None:
-        session = self.session
-        if session is not None and session.link is self.out:
-            self.engine.close_link(session, ReasonCode.MAXIMUM_CONNECT_TIME)
 
     def _watch_keep_alive(self, allowed: float) -> None:
         silent = self._loop.time() - self._last_received

@@ -33,6 +33,7 @@ from .session import Session, Subscription
 from .settings import MqttSettings
 from .sharing import Sharing
 from .traffic import Traffic
+from .validity import Validity
 from .wills import Wills
 
 _logger = getLogger(__name__)
@@ -89,7 +90,10 @@ class Engine:
         self.retention = Retention(settings, events)
         self.retained = self.retention.messages  # [MQTT-3.1.2-7]
         self.sharing = Sharing(self.router)
-        self.rechecks = Rechecks(access, self.registry, self.router, self.unsubscribe, self.close_link)
+        self.validity = Validity(
+            self.registry, lambda session: self.close_link(session, ReasonCode.MAXIMUM_CONNECT_TIME)
+        )
+        self.rechecks = Rechecks(self)
         self.counters = EngineCounters()
         self.turned_away: set[object] = set()
         """Connections that wait to be told why they are not served."""
@@ -157,25 +161,26 @@ class Engine:
         try:
             while undecided:
                 message, route = undecided[0]
-                allowed = await self.allowed_route(message.topic, route)
+                receivers = await self.consult_receivers(message.topic, route)
                 undecided.popleft()
-                self.deliver_now(message, allowed)
+                # Who may receive it now, for asking took its time.
+                self.deliver_now(message, self.router.route(message.topic, message.sender).only(receivers))
         finally:
             undecided.clear()
 
-    async def allowed_route(self, topic: str, route: Route) -> Route:
-        """Ask foreign topic plugins which of the targets may receive a message."""
+    async def consult_receivers(self, topic: str, route: Route) -> frozenset[Session]:
+        """Ask foreign topic plugins which of those to whom a route leads may receive a message."""
         members = {session for group in route.groups for session in group.members}
         members |= {target.session for target in route.targets}
         if route.permitted is not None:
             members &= route.permitted | {target.session for target in route.targets}
-        allowed = {
-            session
-            for session in members
-            if session.view is not None and await self.access.consult(session.view, Action.RECEIVE, topic)
-        }
-        targets = tuple(target for target in route.targets if target.session in allowed)
-        return Route(targets, route.groups, permitted=frozenset(allowed))
+        return frozenset(
+            [
+                session
+                for session in members
+                if session.view is not None and await self.access.consult(session.view, Action.RECEIVE, topic)
+            ]
+        )
 
     def deliver_now(self, message: Message, route: Route) -> int:
         """Give a message to its targets, each at the lower of the two QoS; return how many took it."""
@@ -297,6 +302,8 @@ class Engine:
         session.link = None
         session.traffic = session.traffic.copy()  # the connection's own is added up when its socket has closed
         session.disconnected_at = time()
+        if session.valid_until is not None:
+            self.validity.set(session, None)
         self.registry.connected_count -= 1
         self.counters.disconnected += 1
         will, session.will = session.will, None  # [MQTT-3.1.2-10], [MQTT5-3.1.2-10]
@@ -370,6 +377,7 @@ class Engine:
 
     async def close(self) -> None:
         """Cancel what still runs."""
+        self.validity.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -21,6 +21,14 @@ class Expiries(Generic[K]):
     def __len__(self) -> int:
         return len(self._heap)
 
+    @property
+    def first(self) -> float | None:
+        """When to look next, None for never."""
+        heap = self._heap
+        while heap and self._at.get(heap[0][2]) != heap[0][0]:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
     def schedule(self, key: K, at: float) -> None:
         """Look at a key at a time, or already earlier if that was said before: who looks will see and say again."""
         known = self._at.get(key)

@@ -1,13 +1,13 @@
 """What opens a connection and proves who is there: CONNECT, CONNACK and AUTH."""
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from inspect import isawaitable
 from logging import getLogger
-from time import time
 from typing import Any, Protocol, cast
 
-from .access import Challenge
-from .admission import Admission, Gate, Refused
+from .access import Accept, Challenge
+from .admission import Admission, Decision, Gate, Refused
 from .engine import Engine
 from .protocol.encode import encode_auth, encode_connack, encode_connack5
 from .protocol.errors import MqttError, ProtocolError
@@ -56,10 +56,17 @@ class Handshake:
         self._out.version = connect.protocol_version
         self._admission = admission = Admission(engine, self._host, connect)
         admission.respect_client()
+        if turned_away is not None:
+            self._refuse(Refused(turned_away, "a limit or a rate of connections is reached"))
+            return True
+        return self._take_step(admission, admission.begin)
+
+    def _take_step(
+        self, admission: Admission, step: Callable[[], Challenge | Awaitable[Decision] | None]
+    ) -> bool | None:
+        """Go on with the dialogue; True if reading stops here."""
         try:
-            if turned_away is not None:
-                raise Refused(turned_away, "a limit or a rate of connections is reached")
-            decision = admission.begin()
+            decision = step()
         except Refused as refusal:
             self._refuse(refusal)
             return True
@@ -70,7 +77,7 @@ class Handshake:
             return None
         return self._host.leave_loop(self._connect_when_decided(admission, decision))
 
-    async def _connect_when_decided(self, admission: Admission, decision: Any) -> None:
+    async def _connect_when_decided(self, admission: Admission, decision: Awaitable[Decision]) -> None:
         try:
             answer = await decision
             if not self._out.closed:
@@ -94,14 +101,7 @@ class Handshake:
             return self._reauthenticate(admission, session, packet.reason, data)
         if packet.reason != ReasonCode.CONTINUE_AUTHENTICATION:  # [MQTT-4.12.0-3]
             raise ProtocolError("re-authentication before the CONNECT was answered")
-        try:
-            challenge = admission.proceed(data)
-        except Refused as refusal:
-            self._refuse(refusal)
-            return True
-        if challenge is not None:
-            self._send_auth(ReasonCode.CONTINUE_AUTHENTICATION, challenge.data)
-        return None
+        return self._take_step(admission, lambda: admission.proceed(data))
 
     def _reauthenticate(
         self, admission: Admission, session: Session, reason: ReasonCode, data: bytes | None
@@ -110,25 +110,43 @@ class Handshake:
             self._reauthentication = Reauthentication(admission.begin_exchange(), session.identity)
         if self._reauthentication is None:
             raise ProtocolError("AUTH, and no authentication is going on")
-        counters = self._engine.counters
         try:
             answer = self._reauthentication.respond(data)
-        except Refused as refusal:  # [MQTT-4.12.1-2]
-            counters.auth_failure += 1
-            _logger.warning("client %r: re-authentication failed: %s", session.client_id, refusal)
-            self._host.end(refusal.reason)
+        except Refused as refusal:
+            self._refuse_renewal(session, refusal)
             return True
         if isinstance(answer, Challenge):
             self._send_auth(ReasonCode.CONTINUE_AUTHENTICATION, answer.data)
             return None
-        self._reauthentication = None
-        counters.auth_success += 1
-        session.identity.superuser, session.identity.confined = answer.superuser, answer.confined
-        self._engine.router.invalidate()
-        self._engine.rechecks.recheck(session)
-        self._send_auth(ReasonCode.SUCCESS, answer.auth_data)
-        self._host.end_at(None if answer.valid_until is None else max(0.0, answer.valid_until - time()))
+        if isawaitable(answer):
+            return self._host.leave_loop(self._renew_when_decided(session, answer))
+        self._renew(session, answer)
         return None
+
+    async def _renew_when_decided(self, session: Session, answer: Awaitable[Accept]) -> None:
+        try:
+            accept = await answer
+        except Refused as refusal:
+            self._refuse_renewal(session, refusal)
+            return
+        if session.link is self._out:  # neither closed nor taken over meanwhile
+            self._renew(session, accept)
+
+    def _renew(self, session: Session, accept: Accept) -> None:
+        """Let a client go on that has proved again who it is, with what it may do as of now."""
+        engine = self._engine
+        self._reauthentication = None
+        engine.counters.auth_success += 1
+        session.identity.superuser, session.identity.confined = accept.superuser, accept.confined
+        engine.rechecks.recheck(session)
+        self._send_auth(ReasonCode.SUCCESS, accept.auth_data)
+        engine.validity.set(session, accept.valid_until)
+
+    def _refuse_renewal(self, session: Session, refusal: Refused) -> None:
+        """Close the connection of a client that could not prove again who it is [MQTT-4.12.1-2]."""
+        self._engine.counters.auth_failure += 1
+        _logger.warning("client %r: re-authentication failed: %s", session.client_id, refusal)
+        self._host.end(refusal.reason)
 
     def _send_auth(self, reason: ReasonCode, data: bytes | None) -> None:
         method = None if self._admission is None else self._admission.method

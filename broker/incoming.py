@@ -113,6 +113,14 @@ class Incoming:
         self._routes: list[dict[bytes, PublishRoute]] = [{} for _ in range(8)]
         self._routes_of = 0
         """The router's generation that they belong to."""
+        self._forgotten = 0
+        """How often what had been decided was forgotten; whoever waited between two of its steps looks at it."""
+
+    def forget_decisions(self) -> None:
+        """Decide anew on every topic: what the client may publish has changed."""
+        self._forgotten += 1
+        for cache in self._routes:
+            cache.clear()
 
     def _breathe(self) -> bool | None:
         """Stop reading: for a while because a consumer is behind, or for one turn because others must have theirs."""
@@ -238,7 +246,7 @@ class Incoming:
         self, session: Session, known: PublishRoute, payloads: list[bytes], properties: PublishProperties
     ) -> None:
         share = max(1, _WORK // (len(known.route.odd) + len(known.route.groups)))
-        met = False
+        met, forgotten = False, self._forgotten
         for number, payload in enumerate(payloads, 1):
             self._deliver_one_odd(session, known, payload, properties)
             met, self._pace.met = met or self._pace.met, False
@@ -247,8 +255,8 @@ class Incoming:
             await asyncio.sleep(0)
             if session.link is not self._out:  # taken over: a newer connection speaks for this client
                 return
-            if known.generation != self._router.generation:
-                known = self._resolve(0, known.topic_bytes)
+            if known.generation != self._router.generation or forgotten != self._forgotten:
+                known, forgotten = self._resolve(0, known.topic_bytes), self._forgotten
                 share = max(1, _WORK // max(1, known.heavy))
         if met and not self._pace.nobody_behind:
             self._driver.hold_for_pace()
@@ -404,19 +412,27 @@ class Incoming:
         payload: bytes,
         properties: PublishProperties,
     ) -> None:
-        """Ask foreign topic plugins about the publisher and each receiver before the message goes on."""
-        view, engine = session.view, self._engine
+        """Ask foreign topic plugins about the publisher and each receiver before the message goes on.
+
+        That takes its time: where access or subscriptions have changed meanwhile, what holds now counts as well.
+        """
+        view, engine, forgotten = session.view, self._engine, self._forgotten
+        receivers: frozenset[Session] = frozenset()
         allowed = known.allowed and view is not None and await engine.access.consult(view, Action.PUBLISH, known.topic)
         if allowed:
-            route = await engine.allowed_route(known.topic, self._router.route(known.topic, session.client_id))
-        else:
-            route = _NOWHERE
-        if not self._driver.closed:
-            checked = PublishRoute(known.generation, known.topic, known.topic_bytes, known.sender, allowed, route)
-            self._accept(session, checked, flags, packet_id, payload, properties)
-            met, self._pace.met = self._pace.met, False
-            if met and not self._pace.nobody_behind:
-                self._driver.hold_for_pace()
+            route = self._router.route(known.topic, session.client_id)
+            receivers = await engine.consult_receivers(known.topic, route)
+        if self._driver.closed:
+            return
+        if known.generation != self._router.generation or forgotten != self._forgotten:
+            known = self._resolve(flags & 7, known.topic_bytes)
+        allowed = allowed and known.allowed
+        route = known.route.only(receivers) if allowed else _NOWHERE
+        checked = PublishRoute(known.generation, known.topic, known.topic_bytes, known.sender, allowed, route)
+        self._accept(session, checked, flags, packet_id, payload, properties)
+        met, self._pace.met = self._pace.met, False
+        if met and not self._pace.nobody_behind:
+            self._driver.hold_for_pace()
 
     def acknowledgement(self, packet_type: int, packet_id: bytes, reason: int = 0) -> bool | None:
         """Move a handshake on."""

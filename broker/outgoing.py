@@ -96,6 +96,8 @@ class Outgoing:
         """Whether nothing may be written any more."""
         self.unread_answers: Callable[[], None] = _ignore
         """Called when the peer sends and does not read what it is answered."""
+        self.decisions_void: Callable[[], None] = _ignore
+        """Called when what was decided on the peer's publishes does not hold any more."""
         self._loop = loop
         self._flusher = flusher
         self._pace = pace
@@ -222,6 +224,10 @@ class Outgoing:
         """Release a QoS 2 message, or tell MQTT 5 clients that there is none of this identifier."""
         reason = ReasonCode.SUCCESS if known else ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
         self.send_ack(PUBREL, _PUBREL, packet_id.to_bytes(2, "big"), reason)
+
+    def forget_decisions(self) -> None:
+        """Decide anew on what the client publishes from now on."""
+        self.decisions_void()
 
     def close(self, reason: ReasonCode) -> None:
         """Send what is waiting and close; MQTT 5 clients are told the reason, earlier ones cannot be."""

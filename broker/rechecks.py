@@ -1,10 +1,20 @@
-"""What happens to live and stored sessions when somebody's access changes."""
+"""What happens to live and stored sessions when somebody's access changes, before whoever changed it is answered.
+
+Three things remember decisions: a connection, what its client may publish; the router, who may receive what; a session,
+what it is subscribed to and what waits for it. A change voids the first for the clients concerned, the second only if
+one of these has its deliveries checked one by one, and looks through the third. Nobody else's are touched.
+
+By the time this is told of a change the credential store decides by it, so whatever is asked from then on is answered
+rightly, and what is done here may be spread over many turns of the loop.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from logging import getLogger
+from typing import Protocol, TypeVar
 
-from .access import SUBSCRIBE, AccessChange
+from .access import SUBSCRIBE, AccessChange, BanTest
 from .access_control import AccessControl
 from .protocol.reason_codes import ReasonCode
 from .registry import SessionRegistry
@@ -12,84 +22,221 @@ from .router import Router
 from .routing.subscriptions import SubscriptionIndex
 from .routing.topics import split_share
 from .session import Session
+from .validity import Validity
+
+T = TypeVar("T")
 
 _logger = getLogger(__name__)
-_SLICE = 2_000
-"""Subscriptions that are checked in one turn of the loop."""
+_TURN = 0.005
+"""Seconds after which others have their turn."""
+_STEP = 50
+"""Subscriptions or messages that are looked at between two looks at the clock."""
+
+
+class SessionHost(Protocol):
+    """What holds the sessions, and ends them."""
+
+    access: AccessControl
+    registry: SessionRegistry
+    router: Router
+    validity: Validity
+
+    def unsubscribe(self, session: Session, topic_filters: Iterable[str]) -> list[bool]:
+        """Take subscriptions out."""
+        ...
+
+    def close_link(self, session: Session, reason: ReasonCode) -> None:
+        """End a session's connection; its will is published."""
+        ...
+
+    def close_session(self, session: Session, reason: ReasonCode) -> None:
+        """End a session's connection and the session with it."""
+        ...
 
 
 class Rechecks:
-    """Close sessions or withdraw their subscriptions."""
+    """Close sessions, or have decided anew what was decided for them."""
 
-    def __init__(
-        self,
-        access: AccessControl,
-        registry: SessionRegistry,
-        router: Router,
-        unsubscribe: Callable[[Session, list[str]], list[bool]],
-        close_link: Callable[[Session, ReasonCode], None],
-    ) -> None:
-        self._access = access
-        self._registry = registry
-        self._router = router
-        self._unsubscribe = unsubscribe
-        self._close_link = close_link
+    def __init__(self, host: SessionHost) -> None:
+        self._host = host
+        self._turn = asyncio.Lock()
         self.generation = 0
         """Grows with each change of anybody's access."""
 
     async def apply(self, change: AccessChange) -> None:
         """Close or re-check exactly the sessions that a write to the credential store concerns."""
         self.generation += 1
-        self._router.invalidate()
-        registry = self._registry
-        for principal in change.close_principals:
-            for session in registry.of_principal(principal):
-                self._close_link(session, ReasonCode.NOT_AUTHORIZED)
-        if change.everyone:
-            concerned = list(registry)
-        else:
-            concerned = [session for name in change.usernames for session in registry.of_username(name)]
-            concerned += [session for name in change.client_ids if (session := registry.get(name)) is not None]
-        done = 0
-        for session in concerned:
-            done += 1 + len(session.subscriptions) + session.queue_length
-            self.recheck(session)
-            if done >= _SLICE:
-                done = 0
+        steps = self._effects(change)
+        loop = asyncio.get_running_loop()
+        while True:
+            async with self._turn:  # however many changes there are at a time, they share one turn
+                ends = loop.time() + _TURN
+                for _ in steps:
+                    if loop.time() >= ends:
+                        break
+                else:
+                    return
                 await asyncio.sleep(0)
 
     def recheck(self, session: Session) -> None:
-        """Remove a session's subscriptions that are no longer allowed, and what waits because of them."""
-        session.access_generation = self.generation
-        removed = [
-            topic_filter
-            for topic_filter, subscription in session.subscriptions.items()
-            if not self._access.authorize(
-                session.identity, SUBSCRIBE, split_share(topic_filter)[1], subscription.qos, False
-            )
-        ]
-        if removed:
-            self._unsubscribe(session, removed)
-            _logger.info("client %r: %d subscriptions are no longer allowed", session.client_id, len(removed))
-        if session.queue and (removed or self._access.checks_delivery(session.identity)):
-            self._recheck_queue(session)
+        """Have everything decided anew for one session, now."""
+        if self._void(session):
+            self._host.router.invalidate()
+        for _ in self._look_through(session):
+            pass
 
     def recheck_resumed(self, session: Session) -> None:
         """Do the same for a session that is taken up again, if access changed while it was stored."""
         if session.access_generation != self.generation:
             self.recheck(session)
 
-    def _recheck_queue(self, session: Session) -> None:
+    # -- the steps of a change
+
+    def _effects(self, change: AccessChange) -> Iterator[None]:
+        yield from self._end(change)
+        yield from self._close(change)
+        if change.banned is not None:
+            yield from self._close_banned(change.banned)
+        yield from self._set_ends(change)
+        yield from self._recheck_all(change)
+
+    def _end(self, change: AccessChange) -> Iterator[None]:
+        """End the sessions of principals that are no more."""
+        host = self._host
+        for principal in change.end_principals:
+            for session in host.registry.of_principal(principal):
+                host.access.renew(session.identity)  # so that a will is decided on as of now
+                host.close_session(session, ReasonCode.ADMINISTRATIVE_ACTION)
+                yield
+
+    def _close(self, change: AccessChange) -> Iterator[None]:
+        """Close the connections of those who must prove anew who they are, or may not any more."""
+        host = self._host
+        registry = host.registry
+        refused = [registry.of_principal(principal) for principal in change.close_principals]
+        if change.close_anonymous:
+            refused.append(registry.of_username(None))
+        banned = [registry.of_username(username) for username in change.banned_usernames]
+        banned.append([session for name in change.banned_client_ids if (session := registry.get(name)) is not None])
+        closing = [
+            (session, session.link, reason)
+            for reason, found in ((ReasonCode.ADMINISTRATIVE_ACTION, banned), (ReasonCode.NOT_AUTHORIZED, refused))
+            for session in chain.from_iterable(found)
+        ]
+        for session, link, reason in closing:
+            # Who comes back under another connection, while this goes on, was admitted as of now.
+            if link is not None and session.link is link:
+                host.access.renew(session.identity)
+                host.close_link(session, reason)
+                yield
+
+    def _close_banned(self, is_banned: BanTest) -> Iterator[None]:
+        host = self._host
+        for session in list(host.registry):
+            identity = session.identity
+            if session.link is not None and is_banned(identity.client_id, identity.username, identity.peer_host):
+                host.close_link(session, ReasonCode.ADMINISTRATIVE_ACTION)
+            yield
+
+    def _set_ends(self, change: AccessChange) -> Iterator[None]:
+        """Let live sessions end at another time, at once where it is over."""
+        host = self._host
+        for principal, until in change.valid_until.items():
+            for session in host.registry.of_principal(principal):
+                if session.link is not None:
+                    host.validity.set(session, until)
+                    host.validity.enforce(session)
+                yield
+
+    def _recheck_all(self, change: AccessChange) -> Iterator[None]:
+        """Void what was decided for those concerned, which is soon done; then look through what they hold."""
+        concerned = self._concerned(change)
+        invalidated = change.everyone
+        if invalidated:
+            self._host.router.invalidate()  # all connections' decisions at once, and the routes
+        for session in concerned:
+            # Once is enough: routes that are found from here on are found by what holds now.
+            if self._void(session) and not invalidated:
+                invalidated = True
+                self._host.router.invalidate()
+            yield
+        for session in concerned:
+            yield from self._look_through(session)
+
+    def _concerned(self, change: AccessChange) -> list[Session]:
+        """List each session once; what the server made for clients that never came is theirs to be checked for."""
+        registry = self._host.registry
+        if change.everyone:
+            return [session for session in registry if session.claimed]
+        found = [registry.of_principal(principal) for principal in change.principals]
+        found += [registry.of_username(username) for username in change.usernames]
+        found.append([session for name in change.client_ids if (session := registry.get(name)) is not None])
+        if change.anonymous:
+            found.append(registry.of_username(None))
+        return [session for session in dict.fromkeys(chain.from_iterable(found)) if session.claimed]
+
+    # -- one session
+
+    def _void(self, session: Session) -> bool:
+        """Forget what was decided on a session's publishes; tell whether routes may hold decisions on its deliveries.
+
+        They may if its deliveries were checked one by one, or will be and were not.
+        """
+        access, identity, link = self._host.access, session.identity, session.link
+        access.renew(identity)
+        if link is not None:
+            link.forget_decisions()
+        before, session.deliveries_checked = session.deliveries_checked, access.checks_delivery(identity)
+        return (before or session.deliveries_checked) and bool(session.subscriptions)
+
+    def _look_through(self, session: Session) -> Iterator[None]:
+        """Remove a session's subscriptions that are no longer allowed, and what waits because of them."""
+        generation, removed = self.generation, 0
+        for some in _batches(list(session.subscriptions)):
+            refused = [topic_filter for topic_filter in some if not self._may_subscribe(session, topic_filter)]
+            if refused:
+                self._host.unsubscribe(session, refused)
+                removed += len(refused)
+            yield
+        if removed:
+            _logger.info("client %r: %d subscriptions are no longer allowed", session.client_id, removed)
+        if session.queue and (removed or self._host.access.checks_delivery(session.identity)):
+            yield from self._look_through_queue(session)
+        session.access_generation = generation
+
+    def _may_subscribe(self, session: Session, topic_filter: str) -> bool:
+        subscription = session.subscriptions.get(topic_filter)
+        return subscription is None or self._host.access.authorize(
+            session.identity, SUBSCRIBE, split_share(topic_filter)[1], subscription.qos, False
+        )
+
+    def _look_through_queue(self, session: Session) -> Iterator[None]:
+        """Drop what waits and is not wanted any more; what comes meanwhile is routed as of now, and stays."""
+        waiting, subscriptions = list(session.queue), list(session.subscriptions)
         index: SubscriptionIndex[Session, None] = SubscriptionIndex()
-        for topic_filter in session.subscriptions:
-            index.add(split_share(topic_filter)[1], session, None)
+        for some in _batches(subscriptions):
+            for topic_filter in some:
+                index.add(split_share(topic_filter)[1], session, None)
+            yield
         known: dict[tuple[str, int], bool] = {}
+        unwanted: set[int] = set()
+        for some in _batches(waiting):
+            for delivery in some:
+                message = delivery.message
+                if message is None:
+                    continue
+                key = (message.topic, delivery.qos)
+                wanted = known.get(key)
+                if wanted is None:
+                    wanted = bool(index.match(message.topic)) and self._host.router.may_receive(session, *key)
+                    known[key] = wanted
+                if not wanted:
+                    unwanted.add(id(delivery))
+            yield
+        if unwanted:
+            session.keep_queued(lambda delivery, message: id(delivery) not in unwanted)
 
-        def is_wanted(topic: str, qos: int) -> bool:
-            wanted = known.get((topic, qos))
-            if wanted is None:
-                wanted = bool(index.match(topic)) and self._router.may_receive(session, topic, qos)
-                known[topic, qos] = wanted
-            return wanted
 
-        session.keep_queued(lambda delivery, message: is_wanted(message.topic, delivery.qos))
+def _batches(items: list[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), _STEP):
+        yield items[start : start + _STEP]

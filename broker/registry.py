@@ -1,8 +1,11 @@
 """All sessions, by client id and by principal."""
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from .session import Session
+
+_Index: TypeAlias = dict[str | None, dict[str, Session]]
 
 
 class SessionRegistry:
@@ -10,8 +13,8 @@ class SessionRegistry:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
-        self._by_principal: dict[str, dict[str, Session]] = {}
-        self._by_username: dict[str, dict[str, Session]] = {}
+        self._by_principal: _Index = {}
+        self._by_username: _Index = {}
         self.connected_count = 0
 
     def __iter__(self) -> Iterator[Session]:
@@ -47,12 +50,13 @@ class SessionRegistry:
         """List the sessions of a principal."""
         return list(self._by_principal.get(principal, {}).values())
 
-    def of_username(self, username: str) -> list[Session]:
-        """List the sessions of a user name."""
+    def of_username(self, username: str | None) -> list[Session]:
+        """List the sessions of a user name; for None, those that have neither principal nor user name."""
         return list(self._by_username.get(username, {}).values())
 
-    def _indexes(self, session: Session) -> Iterator[tuple[dict[str, dict[str, Session]], str]]:
-        if session.identity.principal is not None:
-            yield self._by_principal, session.identity.principal
-        if session.identity.username is not None:
-            yield self._by_username, session.identity.username
+    def _indexes(self, session: Session) -> Iterator[tuple[_Index, str | None]]:
+        identity = session.identity
+        if identity.principal is not None:
+            yield self._by_principal, identity.principal
+        if identity.username is not None or identity.principal is None:
+            yield self._by_username, identity.username

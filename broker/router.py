@@ -66,6 +66,12 @@ class Route:
         if targets or groups:
             self._sort()
 
+    def only(self, sessions: frozenset[Session]) -> "Route":
+        """Give the part of the route that leads to these sessions."""
+        permitted = sessions if self.permitted is None else sessions & self.permitted
+        targets = tuple(target for target in self.targets if target.session in sessions)
+        return Route(targets, self.groups, self.no_local, permitted)
+
     def _sort(self) -> None:
         plain3: list[Session] = []
         plain5: list[Session] = []
@@ -242,9 +248,11 @@ class Router:
 
     def may_receive(self, session: Session, topic: str, qos: int) -> bool:
         """Tell whether a session may be sent messages on a topic to which it is subscribed."""
-        access = self._access
-        identity = session.identity
-        return not access.checks_delivery(identity) or access.authorize(identity, RECEIVE, topic, qos, False)
+        access, identity = self._access, session.identity
+        if not access.checks_delivery(identity):
+            return True
+        session.deliveries_checked = True  # routes with the answer may be kept until this is looked at
+        return access.authorize(identity, RECEIVE, topic, qos, False)
 
 
 def _merge(session: Session, subscriptions: list[Subscription]) -> Target:

@@ -63,6 +63,10 @@ class Link(Protocol):
         """Let publishers go on if the socket has caught up too."""
         ...
 
+    def forget_decisions(self) -> None:
+        """Decide anew on what the client publishes from now on."""
+        ...
+
     def close(self, reason: ReasonCode) -> None:
         """End the connection after what is waiting has been sent; no will is held back by this."""
         ...
@@ -140,6 +144,10 @@ class Session:
         """What they may cost in memory; the router's to keep."""
         self.access_generation = 0
         """When its subscriptions were checked last."""
+        self.deliveries_checked = False
+        """Whether routes may hold decisions on what it receives, topic by topic."""
+        self.valid_until: float | None = None
+        """Seconds since the epoch at which the live session ends with its credential; `Validity` keeps it."""
         self.in_flight: dict[int, Delivery] = {}
         """Sent and not yet acknowledged, by packet identifier, in the order of sending."""
         self.queue: deque[Delivery] = deque()
@@ -381,6 +389,9 @@ class Session:
     def _replace_queue(self, deliveries: list[Delivery]) -> None:
         self.queue = deque(deliveries)
         self.queued_bytes = sum(_weigh(entry.message) for entry in deliveries)
+        link = self.link
+        if link is not None and (link.behind or link.slow) and not self.queue_filling:
+            link.catch_up()
 
     def discard_messages(self) -> None:
         """Drop all that is queued and in flight."""

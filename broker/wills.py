@@ -9,7 +9,7 @@ from typing import Any
 from amqtt.contexts import Action
 from amqtt.session import Session as AmqttSession
 
-from .access import PUBLISH
+from .access import PUBLISH, Identity
 from .access_control import AccessControl
 from .message import Message
 from .protocol.packets import Will
@@ -59,13 +59,33 @@ class Wills:
             session.will_timer = None
 
     def _check_and_publish(self, session: Session, will: Will) -> None:
-        identity = session.identity
-        if will.topic.startswith("$") or not self._access.authorize(
+        identity = session.identity  # the next connection's is another
+        if not self._may(identity, will):
+            self._deny(identity, will)
+        elif self._access.waits:
+            self._spawn(self._publish_when_allowed(identity, session.view, will))
+        else:
+            self._send(identity, will)
+
+    def _may(self, identity: Identity, will: Will) -> bool:
+        """Ask for the publish that a will is; `$` topics are the server's [MQTT-4.7.2-1]."""
+        return not will.topic.startswith("$") and self._access.authorize(
             identity, PUBLISH, will.topic, will.qos, will.retain
-        ):
-            self.denied += 1
-            _logger.info("will of client %r not published: %r is denied", identity.client_id, will.topic)
-            return
+        )
+
+    def _deny(self, identity: Identity, will: Will) -> None:
+        self.denied += 1
+        _logger.info("will of client %r not published: %r is denied", identity.client_id, will.topic)
+
+    async def _publish_when_allowed(self, identity: Identity, view: AmqttSession | None, will: Will) -> None:
+        """Ask foreign topic plugins too, and because that takes its time, our own once more."""
+        allowed = view is not None and await self._access.consult(view, Action.PUBLISH, will.topic)
+        if allowed and self._may(identity, will):
+            self._send(identity, will)
+        else:
+            self._deny(identity, will)
+
+    def _send(self, identity: Identity, will: Will) -> None:
         message = Message(
             will.topic,
             will.payload,
@@ -75,18 +95,6 @@ class Wills:
             properties=will.properties,
             expires_at=None if will.message_expiry is None else time() + will.message_expiry,
         )
-        if self._access.waits:
-            self._spawn(self._publish_when_allowed(session.view, message))  # the next connection's is another
-        else:
-            self._send(message)
-
-    async def _publish_when_allowed(self, view: AmqttSession | None, message: Message) -> None:
-        if view is not None and await self._access.consult(view, Action.PUBLISH, message.topic):
-            self._send(message)
-        else:
-            self.denied += 1
-
-    def _send(self, message: Message) -> None:
         try:
             self._publish(message)
         except InvalidTopic as error:

@@ -138,6 +138,15 @@ class MqttSection(Section):
     scram_iterations: Annotated[int, Field(ge=0, le=100_000_000)] = 600_000
 
 
+class AccessSection(Section):
+    """Authentication and rules, name by name `store.directory.DirectoryOptions`, where each is explained."""
+
+    max_login_failures: Count = 20
+    enforce_on_delivery: bool = True
+    audit_retention_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 90.0
+    audit_max_entries: Count = 1_000_000
+
+
 class ApiSection(Section):
     """The management API's listener, and what `mgmt_api.settings.ApiSettings` holds, where each is explained."""
 

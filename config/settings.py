@@ -13,7 +13,7 @@ from pydantic_settings.exceptions import SettingsError
 from ..broker.listeners.options import complete_listeners
 from .errors import ConfigError
 from .explain import Source, check_environment, explain
-from .sections import ApiSection, ListenerSection, LogSection, MqttSection
+from .sections import AccessSection, ApiSection, ListenerSection, LogSection, MqttSection
 from .yaml_file import read_yaml
 
 CREDENTIAL_PLUGIN = "wardenmq.plugins.credentials.CredentialAuthPlugin"
@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     listeners: dict[str, ListenerSection] = Field(default_factory=_default_listeners)
     plugins: dict[str, dict[str, Any]] = Field(default_factory=_default_plugins)
     mqtt: MqttSection = MqttSection()
+    access: AccessSection = AccessSection()
     api: ApiSection = ApiSection()
     log: LogSection = LogSection()
 

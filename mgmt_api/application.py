@@ -11,6 +11,7 @@ from .emqx.table import EMQX, ROOT
 from .encoding import encode
 from .http_log import create_logger
 from .openapi import document
+from .operator.table import OPERATOR
 from .settings import ApiSettings
 from .state import STATE, ApiState
 
@@ -20,8 +21,15 @@ def create_application(*, broker: Broker, directory: Directory, settings: ApiSet
     chosen = settings or ApiSettings()
     release = _release()
     application = web.Application(middlewares=[answer_errors], client_max_size=chosen.max_body_size)
-    application[STATE] = ApiState(broker, directory, chosen, release, encode(document(EMQX, release)))
-    for facade in (EMQX, ROOT):
+    application[STATE] = ApiState(
+        broker,
+        directory,
+        chosen,
+        release,
+        document=encode(document(EMQX, release)),
+        operator_document=encode(document(OPERATOR, release)),
+    )
+    for facade in (EMQX, ROOT, OPERATOR):
         mount(application, facade)
     return application
 

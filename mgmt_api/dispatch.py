@@ -1,4 +1,4 @@
-"""What happens to a request, in order: path, method, caller, role, body, schema, handler; and how failures are told."""
+"""What happens to a request over HTTP: path, method, caller, role, then the operation; and how failures are told."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,17 +7,16 @@ from typing import Any
 
 from aiohttp import web
 
-from ..store.directory import Origin
 from ..store.errors import StoreError
-from .decoding import read_body, read_query
-from .encoding import encode, encode_answer
+from .encoding import encode
 from .errors import ApiError, from_store
+from .operation import Operation, Reply, Request
 from .paths import SegmentResource
-from .routes import Answer, Call, Caller, Facade, Route
+from .routes import Caller, Facade, Route
 from .state import STATE, ApiState
 
 _logger = getLogger(__name__)
-_FACADE = web.RequestKey("wardenmq.facade", Facade)
+_OPERATION = web.RequestKey("wardenmq.operation", Operation)
 _STREAMED = 262_144
 """Bytes above which an answer is sent in parts."""
 _NOT_FOUND_PAGE = (
@@ -38,68 +37,64 @@ def mount(application: web.Application, facade: Facade) -> None:
 
 
 class Endpoint:
-    """Carry one route: check the request, call the handler, encode its answer."""
+    """Carry one route: say who calls, read the body, send the operation's reply."""
 
     def __init__(self, facade: Facade, route: Route[Any, Any]) -> None:
-        self.facade = facade
-        self.route = route
-        self._body = route.body_adapter
+        self.operation = Operation(facade, route)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request whose path and method are this route's."""
-        request[_FACADE] = self.facade
-        route = self.route
+        request[_OPERATION] = self.operation
         state = request.app[STATE]
-        origin: Origin = {"facade": self.facade.name}
-        if not route.public:
-            origin["actor"] = self._admit(request, state).name
-        body: object = None
-        if self._body is not None:
-            body = read_body(await request.read(), request.content_type, self._body)
-        model = route.query_model
-        query = None if model is None else read_query(request.rel_url.raw_query_string, model)
-        call: Call[Any, Any] = Call(state, dict(request.match_info), query, body, origin)
-        return await self._respond(request, await route.handler(call))
+        caller = None if self.operation.route.public else self._admit(request, state)
+        data = await self._read(request, state)
+        asked = Request(dict(request.match_info), request.rel_url.raw_query_string, request.content_type, data)
+        return await _respond(request, await self.operation.carry_out(state, asked, caller))
 
     def _admit(self, request: web.Request, state: ApiState) -> Caller:
         """Name a caller who may call this operation; whoever may not is taken note of. Raises `ApiError` 401, 403."""
+        facade = self.operation.facade
         try:
-            caller = self.facade.authenticate(request, state)
-            if not self.route.admits(caller.role):
-                raise self.facade.forbidden
+            caller = facade.authenticate(request, state)
+            if not self.operation.route.admits(caller.role):
+                raise facade.forbidden
         except ApiError as error:
             now = asyncio.get_running_loop().time()
             state.refusals.note(now, request.remote, request.rel_url.raw_path, error.code)
             raise
         return caller
 
-    async def _respond(self, request: web.Request, result: object) -> web.StreamResponse:
-        if not isinstance(result, Answer):
-            result = Answer(result, self.route.status)
-        if result.status == 204:
-            return web.Response(status=204, headers=result.headers)
-        body = result.body
-        if isinstance(body, str):
-            parts = [body.encode()]
-        elif isinstance(body, bytes):
-            parts = [body]
-        else:
-            parts = await encode_answer(body)
-        if sum(map(len, parts)) > _STREAMED:
-            return await _stream(request, result, parts)
-        return web.Response(
-            status=result.status, body=b"".join(parts), content_type=result.content_type, headers=result.headers
-        )
+    async def _read(self, request: web.Request, state: ApiState) -> bytes:
+        """Read a body that the operation takes. Raises `ApiError` 413."""
+        route = self.operation.route
+        if route.body is None:
+            return b""
+        limit = route.max_body_size
+        try:
+            return await (request if limit is None else request.clone(client_max_size=limit)).read()
+        except web.HTTPRequestEntityTooLarge:
+            most = limit or state.settings.max_body_size
+            raise ApiError(413, "BAD_REQUEST", f"the body is larger than {most} bytes") from None
 
 
-async def _stream(request: web.Request, answer: Answer, parts: list[bytes]) -> web.StreamResponse:
+async def _respond(request: web.Request, reply: Reply) -> web.StreamResponse:
+    if reply.status == 204:
+        return web.Response(status=204, headers=reply.headers)
+    if reply.size > _STREAMED:
+        return await _stream(request, reply)
+    return web.Response(
+        status=reply.status, body=b"".join(reply.parts), content_type=reply.content_type, headers=reply.headers
+    )
+
+
+async def _stream(request: web.Request, reply: Reply) -> web.StreamResponse:
     """Send a large answer as fast as the peer takes it, part by part."""
-    response = web.StreamResponse(status=answer.status, headers=answer.headers)
-    response.content_type = answer.content_type
-    response.content_length = sum(map(len, parts))
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.content_type = reply.content_type
+    response.content_length = reply.size
     try:
         await response.prepare(request)
-        for part in parts:
+        for part in reply.parts:
             await response.write(part)
         await response.write_eof()
     except ConnectionError:
@@ -121,9 +116,6 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _not_found(request.headers.get("Accept", ""))
     except web.HTTPMethodNotAllowed as error:
         return web.Response(status=405, headers={"Allow": ", ".join(sorted(error.allowed_methods))})
-    except web.HTTPRequestEntityTooLarge:
-        limit = request.app[STATE].settings.max_body_size
-        return _error(request, ApiError(413, "BAD_REQUEST", f"the body is larger than {limit} bytes"))
     except StoreError as error:
         known = from_store(error)
         return _error(request, known) if known is not None else _unexpected(request)
@@ -140,12 +132,9 @@ def _unexpected(request: web.Request) -> web.Response:
 
 
 def _error(request: web.Request, error: ApiError) -> web.Response:
-    facade = request[_FACADE]
+    reply = request[_OPERATION].refuse(error)
     return web.Response(
-        status=error.status,
-        body=encode(facade.error_body(error)),
-        content_type="application/json",
-        headers=error.headers,
+        status=reply.status, body=b"".join(reply.parts), content_type=reply.content_type, headers=reply.headers
     )
 
 

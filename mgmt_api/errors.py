@@ -2,7 +2,16 @@
 
 from collections.abc import Mapping
 
-from ..store.errors import AlreadyExists, Invalid, NotFound, Overloaded, StoreError
+from ..store.errors import (
+    AlreadyExists,
+    CircularReference,
+    InUse,
+    Invalid,
+    NotFound,
+    Overloaded,
+    StoreError,
+    UnknownReference,
+)
 
 
 class ApiError(Exception):
@@ -17,9 +26,12 @@ class ApiError(Exception):
 
 
 _STORE_ERRORS: tuple[tuple[type[StoreError], int, str], ...] = (
+    (UnknownReference, 400, "UNKNOWN_REFERENCE"),
+    (CircularReference, 400, "CIRCULAR_REFERENCE"),
     (Invalid, 400, "BAD_REQUEST"),
     (NotFound, 404, "NOT_FOUND"),
     (AlreadyExists, 409, "ALREADY_EXISTS"),
+    (InUse, 409, "IN_USE"),
     (Overloaded, 503, "SERVICE_UNAVAILABLE"),
 )
 

@@ -9,18 +9,16 @@ from .routes import Facade, Route
 
 _COMPONENTS = "#/components/schemas/{model}"
 _ERROR = "#/components/schemas/Error"
-_STANDARD_ERRORS: dict[int, tuple[str, ...]] = {
-    401: ("AUTHORIZATION_HEADER_ERROR", "BAD_API_KEY_OR_SECRET"),
-    403: ("UNAUTHORIZED_ROLE",),
-}
-_BODY_ERRORS: dict[int, tuple[str, ...]] = {413: ("BAD_REQUEST",), 415: ("UNSUPPORTED_MEDIA_TYPE",)}
+_FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_FILE_ERRORS: dict[int, tuple[str, ...]] = {413: ("BAD_REQUEST",)}
+_BODY_ERRORS: dict[int, tuple[str, ...]] = {**_FILE_ERRORS, 415: ("UNSUPPORTED_MEDIA_TYPE",)}
 
 
-def documented_errors(route: Route[Any, Any]) -> dict[int, tuple[str, ...]]:
+def documented_errors(facade: Facade, route: Route[Any, Any]) -> dict[int, tuple[str, ...]]:
     """List the errors of an operation by status: its own and those that its checks bring."""
-    errors: dict[int, tuple[str, ...]] = {} if route.public else dict(_STANDARD_ERRORS)
+    errors: dict[int, tuple[str, ...]] = {} if route.public else dict(facade.caller_errors)
     if route.body is not None:
-        errors |= _BODY_ERRORS
+        errors |= _FILE_ERRORS if route.takes_file else _BODY_ERRORS
     if route.body is not None or route.query is not None:
         errors[400] = ("BAD_REQUEST",)
     for status, codes in route.errors.items():
@@ -33,7 +31,7 @@ def document(facade: Facade, version: str) -> dict[str, Any]:
     schemas = _Schemas(facade)
     paths: dict[str, dict[str, Any]] = {}
     for index, route in enumerate(facade.routes):
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(index, route, schemas)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(facade, index, route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": facade.title, "version": version},
@@ -41,7 +39,7 @@ def document(facade: Facade, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas.components,
-            "securitySchemes": {"basicAuth": {"type": "http", "scheme": "basic"}},
+            "securitySchemes": {name: dict(scheme) for name, scheme in facade.security.items()},
         },
     }
 
@@ -79,16 +77,18 @@ def _answers(route: Route[Any, Any]) -> dict[int, Any]:
     return {status: answer for status, answer in bodies.items() if answer is not None}
 
 
-def _operation(index: int, route: Route[Any, Any], schemas: _Schemas) -> dict[str, Any]:
+def _operation(facade: Facade, index: int, route: Route[Any, Any], schemas: _Schemas) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": getattr(route.handler, "__name__", f"operation_{index}"),
         "summary": route.summary,
         "tags": [route.tag],
         "parameters": [*_path_parameters(route), *_query_parameters(route)],
-        "responses": _responses(index, route, schemas),
-        "security": [] if route.public else [{"basicAuth": []}],
+        "responses": _responses(facade, index, route, schemas),
+        "security": [] if route.public else [{name: []} for name in facade.security],
     }
-    if route.body is not None:
+    if route.takes_file:
+        operation["requestBody"] = {"required": True, "content": _FILE}
+    elif route.body is not None:
         schema = schemas.of(index, "body")
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
@@ -114,9 +114,9 @@ def _query_parameters(route: Route[Any, Any]) -> list[dict[str, Any]]:
     return parameters
 
 
-def _responses(index: int, route: Route[Any, Any], schemas: _Schemas) -> dict[str, Any]:
+def _responses(facade: Facade, index: int, route: Route[Any, Any], schemas: _Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    for status, codes in documented_errors(route).items():
+    for status, codes in documented_errors(facade, route).items():
         responses[str(status)] = {
             "description": ", ".join(codes),
             "content": {"application/json": {"schema": {"$ref": _ERROR}}},

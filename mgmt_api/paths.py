@@ -8,22 +8,16 @@ from urllib.parse import unquote
 from aiohttp import web
 
 
-class SegmentResource(web.DynamicResource):
+class SegmentPath:
     """Match a path segment by segment, each decoded by itself; an empty segment fills no parameter."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._template = path
+    def __init__(self, template: str) -> None:
         self._segments = [
-            (segment[1:-1], "") if segment.startswith("{") else ("", segment) for segment in path.split("/")
+            (segment[1:-1], "") if segment.startswith("{") else ("", segment) for segment in template.split("/")
         ]
 
-    def raw_match(self, path: str) -> bool:
-        """Tell whether this is the resource of a path template."""
-        return path == self._template
-
-    def _match(self, path: str) -> dict[str, str] | None:
-        """Match aiohttp's `path_safe`: decoded but for %2F, %25 and what is no UTF-8."""
+    def match(self, path: str) -> dict[str, str] | None:
+        """Return the parameters of a path that is percent-encoded, at least where a parameter holds `/` or `%`."""
         segments = path.split("/")
         if len(segments) != len(self._segments):
             return None
@@ -40,3 +34,20 @@ class SegmentResource(web.DynamicResource):
             if not segment:
                 return None
         return found
+
+
+class SegmentResource(web.DynamicResource):
+    """Let aiohttp find a `SegmentPath`."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._template = path
+        self._segment_path = SegmentPath(path)
+
+    def raw_match(self, path: str) -> bool:
+        """Tell whether this is the resource of a path template."""
+        return path == self._template
+
+    def _match(self, path: str) -> dict[str, str] | None:
+        """Match aiohttp's `path_safe`: decoded but for %2F, %25 and what is no UTF-8."""
+        return self._segment_path.match(path)

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Generic, TypeVar, get_origin
 from aiohttp import web
 from pydantic import BaseModel, FailFast, Field, TypeAdapter
 
-from ..store.directory import Origin
 from ..store.records import ApiRole
+from ..store.writer import Origin
 from .errors import ApiError
 from .limits import MAX_ENTRIES
 from .state import ApiState
@@ -31,6 +31,8 @@ class Caller:
     name: str
     """For the audit log."""
     role: ApiRole
+    facade: str = ""
+    """What the audit log names as the way the request came; empty for the facade's own name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class Route(Generic[Q, B]):
     tag: str
     query: type[Q] | None = None
     body: type[B] | None = None
+    """The model of a JSON body; `bytes` for a file that is taken as it comes."""
+    max_body_size: int | None = None
+    """Bytes of the body, where it is not the API's own limit."""
     max_entries: int = MAX_ENTRIES
     """Entries of a body that is a list."""
     answer: object = None
@@ -95,9 +100,14 @@ class Route(Generic[Q, B]):
         return model if model is not None and issubclass(model, BaseModel) else None
 
     @property
+    def takes_file(self) -> bool:
+        """Whether the body is a file instead of JSON."""
+        return self.body is bytes
+
+    @property
     def body_adapter(self) -> TypeAdapter[Any] | None:
-        """What checks a body; of a list it reports the first entry that is wrong, and no more than that."""
-        if self.body is None:
+        """What checks a JSON body; of a list it reports the first entry that is wrong, and no more than that."""
+        if self.body is None or self.takes_file:
             return None
         body: Any = self.body
         if get_origin(body) is list:
@@ -127,3 +137,7 @@ class Facade:
     forbidden: ApiError
     """What a caller is told whose role does not suffice."""
     error_body: Callable[[ApiError], object]
+    security: Mapping[str, Mapping[str, str]]
+    """How callers name themselves: OpenAPI's security schemes by name."""
+    caller_errors: Mapping[int, tuple[str, ...]]
+    """The error codes by status that whoever may not call is told, whatever the operation."""

@@ -21,7 +21,9 @@ class ApiState:
     version: str
     """The release of wardenmq that runs."""
     document: bytes = b""
-    """The OpenAPI document, encoded once."""
+    """The OpenAPI document of the EMQX facade, encoded once."""
+    operator_document: bytes = b""
+    """The OpenAPI document of the operator's API, encoded once."""
     message_ids: MessageIds = field(default_factory=MessageIds)
     rules_enabled: bool = True
     """Whether the rules of the built-in database are in force."""

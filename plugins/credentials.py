@@ -8,16 +8,18 @@ from amqtt.contexts import BaseContext
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
-from ..broker.access import Accept, AuthExchange, Challenge, ConnectRequest, Refuse
+from ..broker.access import Accept, AuthExchange, Challenge, ConnectRequest, Identity, Refuse
 from ..broker.protocol.reason_codes import ReasonCode
-from ..store.authentication import Outcome, Verdict
-from ..store.scram import METHOD
-from ..store.scram_login import ScramExchange
+from ..store.admission import Outcome, Verdict
+from ..store.credentials.scram import METHOD
+from ..store.credentials.scram_login import ScramExchange
 from .directory_context import directory_of
 
 _REASONS = {
     Outcome.WRONG: ReasonCode.BAD_USER_NAME_OR_PASSWORD,
     Outcome.NOT_ALLOWED: ReasonCode.NOT_AUTHORIZED,
+    Outcome.CLIENT_ID: ReasonCode.NOT_AUTHORIZED,
+    Outcome.BANNED: ReasonCode.BANNED,
     Outcome.MALFORMED: ReasonCode.NOT_AUTHORIZED,
     Outcome.OVERLOADED: ReasonCode.SERVER_UNAVAILABLE,
 }
@@ -57,19 +59,25 @@ class CredentialAuthPlugin(BaseAuthPlugin):
         if certified is not None:
             if username not in (None, certified):
                 return _OTHER_NAME
-            return self._authenticate_certified(certified, request.password)
+            return self._authenticate_certified(certified, request)
         verdict = self._directory.authenticate(
-            request.client_id, username, request.password, allow_anonymous=self._allow_anonymous
+            request.client_id,
+            username,
+            request.password,
+            peer_host=request.peer_host,
+            allow_anonymous=self._allow_anonymous,
         )
         return _translate(verdict) if isinstance(verdict, Verdict) else _translate_later(verdict)
 
     def _authenticate_certified(
-        self, certified: str, password: bytes | None
+        self, certified: str, request: ConnectRequest
     ) -> Accept | Refuse | Awaitable[Accept | Refuse]:
-        if self._certificate_login and password is None:
-            return _translate(self._directory.authenticate_certified(certified))
-        # Without the client id, whose login would count where the name is none.
-        verdict = self._directory.authenticate("", certified, password)
+        directory, client_id, peer_host = self._directory, request.client_id, request.peer_host
+        if self._certificate_login and request.password is None:
+            return _translate(directory.authenticate_certified(certified, client_id=client_id, peer_host=peer_host))
+        if directory.login("username", certified) is None:
+            client_id = ""  # or the login of the client id would count
+        verdict = directory.authenticate(client_id, certified, request.password, peer_host=peer_host)
         if isinstance(verdict, Verdict):
             return _translate(verdict, certified)
         return _translate_later(verdict, certified)
@@ -79,8 +87,15 @@ class CredentialAuthPlugin(BaseAuthPlugin):
         if method != METHOD:
             return None
         presented = [name for name in (request.username, request.certificate_name) if name is not None]
-        exchange = self._directory.begin_scram(presented)
+        exchange = self._directory.begin_scram(presented, client_id=request.client_id, peer_host=request.peer_host)
         return None if exchange is None else _ScramAnswers(exchange)
+
+    def renew(self, client: Identity) -> None:
+        """Take what the client's login may do now; nothing beside its rules where there is none any more."""
+        if client.principal is not None:
+            login = self._directory.login_by_id(client.principal)
+            client.superuser = login is not None and login.superuser
+            client.confined = login.confined if login is not None else client.confined
 
     async def authenticate(self, *, session: Session) -> bool | None:
         """Decide for a plain amqtt broker, which knows neither reason codes nor superusers."""
@@ -89,6 +104,7 @@ class CredentialAuthPlugin(BaseAuthPlugin):
             session.client_id or "",
             session.username,
             None if password is None else password.encode(),
+            peer_host=session.remote_address or "",
             allow_anonymous=self._allow_anonymous,
         )
         if isawaitable(verdict):
@@ -106,9 +122,11 @@ class _ScramAnswers:
     def __init__(self, exchange: ScramExchange) -> None:
         self._exchange = exchange
 
-    def respond(self, data: bytes | None) -> Challenge | Accept | Refuse:
+    def respond(self, data: bytes | None) -> Challenge | Accept | Refuse | Awaitable[Accept | Refuse]:
         answer = self._exchange.respond(data)
-        return _translate(answer) if isinstance(answer, Verdict) else Challenge(answer)
+        if isinstance(answer, bytes):
+            return Challenge(answer)
+        return _translate(answer) if isinstance(answer, Verdict) else _translate_later(answer)
 
 
 def _translate(verdict: Verdict, username: str | None = None) -> Accept | Refuse:

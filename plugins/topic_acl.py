@@ -7,14 +7,14 @@ from amqtt.plugins.base import BaseTopicPlugin
 from amqtt.session import Session
 
 from ..broker.access import PUBLISH, RECEIVE, SUBSCRIBE, Identity
-from ..store.access import ClientAccess
+from ..store.acl.access import ClientAccess
 from .directory_context import directory_of
 
 _OPERATIONS = {Action.PUBLISH: PUBLISH, Action.SUBSCRIBE: SUBSCRIBE, Action.RECEIVE: RECEIVE}
 
 
 class TopicAclPlugin(BaseTopicPlugin):
-    """Hold clients to the directory's rules: those of the client id, of the user name, for all, then the default."""
+    """Hold clients to the directory's rules, layer by layer, then to the defaults."""
 
     @dataclass
     class Config(BaseTopicPlugin.Config):
@@ -26,7 +26,12 @@ class TopicAclPlugin(BaseTopicPlugin):
 
     def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool | None:
         """Decide on a topic name, or for SUBSCRIBE on a topic filter."""
-        return client.superuser or self._access(client).decide(operation, topic, qos, retain)
+        if client.superuser:
+            return True
+        access = client.policy
+        if type(access) is not ClientAccess or access.generation != self._directory.generation:
+            access = self._access(client)
+        return access.decide(operation, topic, qos, retain)
 
     def checks_delivery(self, client: Identity) -> bool:
         """Tell whether some rule may hide single deliveries from the client."""
@@ -38,17 +43,27 @@ class TopicAclPlugin(BaseTopicPlugin):
         """Decide for a plain amqtt broker, which tells neither QoS nor retain flag: those of a QoS 0 message."""
         if session is None or not topic or action is None:
             return None
-        client_id, username = session.client_id or "", session.username
+        directory, client_id, username = self._directory, session.client_id or "", session.username
         operation = _OPERATIONS[action]
-        if self._directory.is_superuser(client_id, username):
+        if directory.is_superuser(client_id, username):
             return True
-        access = self._directory.access(client_id, username)
+        principal = directory.principal_of(client_id, username)
+        access = directory.access(client_id, username, principal, peer_host=session.remote_address or "")
         if operation == RECEIVE and not access.checks_delivery:
             return True
         return access.decide(operation, topic, 0, False)
 
     def _access(self, client: Identity) -> ClientAccess:
-        access = client.policy
-        if not isinstance(access, ClientAccess) or access.generation != self._directory.generation:
-            access = client.policy = self._directory.access(client.client_id, client.username)
+        """Return what the client may do as of now, made anew if something was written since it was last asked for."""
+        known = client.policy if isinstance(client.policy, ClientAccess) else None
+        if known is not None and known.generation == self._directory.generation:
+            return known
+        access = client.policy = self._directory.access(
+            client.client_id,
+            client.username,
+            client.principal,
+            peer_host=client.peer_host,
+            listener=client.listener,
+            previous=known,
+        )
         return access

@@ -6,11 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast, get_args
 from uuid import uuid4
 
-from .database import Database, Statement
-from .errors import AlreadyExists, Invalid, NotFound
-from .principals import delete_principal, insert_credential, insert_principal, update_principal
-from .records import ApiKey, ApiRole, Unset, to_microseconds, to_seconds
-from .stored_secrets import (
+from .credentials.stored_secrets import (
     NO_SECRET,
     StoredSecret,
     base62,
@@ -20,6 +16,10 @@ from .stored_secrets import (
     store_supplied,
     store_token,
 )
+from .database import Database, Statement
+from .errors import AlreadyExists, Invalid, NotFound
+from .principals import delete_principal, insert_credential, insert_principal, update_principal
+from .records import ApiKey, ApiRole, Unset, to_microseconds, to_seconds
 from .writer import Write
 
 MAX_API_KEYS = 100

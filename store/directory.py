@@ -1,31 +1,86 @@
 """The truth about logins, rules and keys: loaded from SQLite at start, read from memory, written through one writer."""
 
+import gc
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from .access import ClientAccess
-from .acl import Policy, Texts
+from .access_replacement import AccessConfiguration, AccessReplacement
+from .acl.access import ClientAccess
+from .acl.client_facts import ClientFacts
+from .admission import Admission, Attempt, Verdict
 from .api_keys import ApiKeys
-from .authentication import Authentication, Verdict
+from .audit import Audit, check_bounds
+from .authentication import Authentication
+from .bans import Bans
+from .credentials.key_derivation import KeyDerivation
+from .credentials.login_limiter import LoginLimiter
+from .credentials.passwords import Passwords
+from .credentials.scram_login import DEFAULT_ITERATIONS, ScramExchange, ScramLogins, check_iterations
+from .credentials.stored_secrets import PLAIN, StoredSecret
 from .database import Database
 from .default_access import DefaultAccess
-from .key_derivation import KeyDerivation
+from .errors import Invalid
+from .groups import Groups
+from .housekeeping import Housekeeping
+from .integrations import Integrations
+from .layers import Layers
+from .login_batches import FEW, create_many
+from .login_values import LoginChange, LoginChanges, LoginValues, NewLogin
 from .logins import Logins
+from .memberships import Memberships
 from .operators import Operators
-from .passwords import Passwords
-from .records import RECEIVE, UNSET, ApiKey, Change, Login, Permission, Rule, SubjectType, Unset
-from .rules import Rules
-from .scram_login import DEFAULT_ITERATIONS, ScramExchange, ScramLogins, check_iterations
-from .writer import Writer
+from .records import UNSET, ApiKey, Change, Login, Operation, Permission, Rule, Unset
+from .roles import Roles
+from .rules import Rules, RulesChanged, compile_rules
+from .tenants import DEFAULT_TENANT, Tenants
+from .writer import Origin, Write, Writer
+
+__all__ = ["Directory", "DirectoryOptions", "Origin"]
 
 
-class Origin(TypedDict, total=False):
-    """Say who writes and by which way; both go into the audit log."""
+class FurtherOptions(TypedDict, total=False):
+    """What `Directory.open` takes beside the two that embedded brokers set most; explained at `DirectoryOptions`."""
 
-    actor: str
-    facade: str
+    max_login_failures: int
+    enforce_on_delivery: bool
+    audit_retention_days: float
+    audit_max_entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryOptions:
+    """Set a directory's limits."""
+
+    password_wait_limit: int = 10_000
+    """Password checks that may wait at a time."""
+    scram_iterations: int = DEFAULT_ITERATIONS
+    """What each password's SCRAM keys cost, to derive and for the client; 0 offers no SCRAM."""
+    max_login_failures: int = 20
+    """Wrong passwords for one name before further ones wait behind everybody else's; ten times as many from one network
+    (IPv4: an address, IPv6: a /48), whatever the names. 0: never."""
+    enforce_on_delivery: bool = True
+    """Whether a deny rule for subscribing also keeps messages from those who subscribed to more."""
+    audit_retention_days: float = 90.0
+    """0 for ever."""
+    audit_max_entries: int = 1_000_000
+    """0 for no bound."""
+
+
+@contextmanager
+def _collection_paused() -> Generator[None]:
+    """Load without garbage collection: nothing that is loaded is garbage, and looking for some is half the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class Directory:
@@ -36,21 +91,44 @@ class Directory:
     those who registered with `on_change` have dealt with it.
     """
 
-    def __init__(
-        self, database: Database, *, clock: Callable[[], float], password_wait_limit: int, scram_iterations: int
-    ) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float], options: DirectoryOptions) -> None:
         self._database = database
         self._clock = clock
-        self._logins = Logins()
+        self._writer = writer = Writer(database, clock, self._committed)
+        self._logins = logins = Logins()
         self._rules = Rules()
         self._defaults = DefaultAccess()
         self._api_keys = ApiKeys()
         self._operators = Operators()
-        self._writer = Writer(database, clock, self._committed)
-        self._scram = ScramLogins(self._logins, clock, scram_iterations)
-        self._passwords = Passwords(wait_limit=password_wait_limit, scram_iterations=scram_iterations)
-        self._derivation = KeyDerivation(self._scram, self._logins, self._passwords, self._writer)
-        self._authentication = Authentication(self._logins, self._passwords, clock, self._derivation.consider)
+        self._memberships = memberships = Memberships()
+        self.tenants = Tenants(writer, logins)
+        self.integrations = Integrations(writer, self.tenants, logins)
+        self.roles = Roles(writer, logins, memberships)
+        self.groups = Groups(writer, logins, self.roles, memberships)
+        self.bans = Bans(writer, clock)
+        self.audit = Audit(database, clock)
+        logins.on_forget(memberships.forget_principals)
+        self._replacement = AccessReplacement(
+            self.tenants, logins, self.roles, self.groups, memberships, self._defaults
+        )
+        self._layers = Layers(
+            logins,
+            self._rules,
+            self.roles,
+            self.groups,
+            self.integrations,
+            self._defaults,
+            enforce_on_delivery=options.enforce_on_delivery,
+        )
+        self._passwords = Passwords(wait_limit=options.password_wait_limit, scram_iterations=options.scram_iterations)
+        limiter = LoginLimiter(clock, options.max_login_failures)
+        admission = Admission(logins, self.tenants, self.integrations, self.bans, clock)
+        self._scram = ScramLogins(logins, admission, limiter, self._passwords, options.scram_iterations)
+        self._derivation = KeyDerivation(self._scram, logins, self._passwords, writer)
+        self._authentication = Authentication(logins, self._passwords, limiter, admission, self._derivation.consider)
+        self._housekeeping = Housekeeping(
+            self.bans, self.audit, retention_days=options.audit_retention_days, max_entries=options.audit_max_entries
+        )
         self.generation = 0
         """Goes up with every write that somebody made; an access of an older one is to be computed again."""
         self.is_new = False
@@ -64,39 +142,60 @@ class Directory:
         clock: Callable[[], float] = time.time,
         password_wait_limit: int = 10_000,
         scram_iterations: int = DEFAULT_ITERATIONS,
+        **options: Unpack[FurtherOptions],
     ) -> "Directory":
         """Open or create the database (`:memory:` for none) and load everything.
 
-        `scram_iterations` is what each password's SCRAM keys cost, to derive and for the client; 0 offers no SCRAM.
-        Raises Invalid, DatabaseDamaged, DatabaseTooNew or DatabaseUnavailable; an existing file is then left as it is.
+        The options are those of `DirectoryOptions`. Raises Invalid, DatabaseDamaged, DatabaseTooNew or
+        DatabaseUnavailable; an existing file is then left as it is.
         """
         check_iterations(scram_iterations)
+        chosen = DirectoryOptions(password_wait_limit=password_wait_limit, scram_iterations=scram_iterations, **options)
+        check_bounds(chosen.audit_retention_days, chosen.audit_max_entries)
         database = await Database.open(path)
-        directory = cls(
-            database, clock=clock, password_wait_limit=password_wait_limit, scram_iterations=scram_iterations
-        )
+        directory = cls(database, clock, chosen)
         try:
             await directory._load()
         except BaseException:
             await directory.close()
             raise
+        directory._housekeeping.start()
         return directory
 
     async def _load(self) -> None:
-        for part in (self._logins, self._rules, self._defaults, self._api_keys, self._operators, self._scram):
-            await part.load(self._database)
+        parts = (
+            self.tenants,
+            self._logins,
+            self._rules,
+            self._defaults,
+            self._memberships,
+            self.roles,
+            self.groups,
+            self.integrations,
+            self.bans,
+            self._api_keys,
+            self._operators,
+            self._scram,
+        )
+        with _collection_paused():
+            for part in parts:
+                await part.load(self._database)
         self.is_new = not await self._database.read("SELECT 1 FROM audit_log LIMIT 1")
 
     async def close(self) -> None:
         """Finish the writes under way, stop the threads and close the database."""
+        await self._housekeeping.close()
         await self._derivation.close()
         await self._writer.close()
         self._passwords.close()
         await self._database.close()
 
-    def on_change(self, callback: Callable[[Change], Awaitable[None]]) -> None:
-        """Await `callback` after each write that changes somebody's access, before the write returns."""
-        self._writer.on_change(callback)
+    def on_change(self, callback: Callable[[Change], Awaitable[None]]) -> Callable[[], None]:
+        """Await `callback` after each write that changes somebody's access, before the write returns.
+
+        Returns what ends that.
+        """
+        return self._writer.on_change(callback)
 
     def _committed(self) -> None:
         self.generation += 1
@@ -104,36 +203,51 @@ class Directory:
     # Decisions
 
     def authenticate(
-        self, client_id: str, username: str | None, password: bytes | None, *, allow_anonymous: bool = False
+        self,
+        client_id: str,
+        username: str | None,
+        password: bytes | None,
+        *,
+        peer_host: str = "",
+        allow_anonymous: bool = False,
     ) -> Verdict | Awaitable[Verdict]:
         """Decide on a client, at once where no password has to be hashed."""
-        return self._authentication.authenticate(client_id, username, password, allow_anonymous=allow_anonymous)
+        attempt = Attempt(client_id, username, peer_host)
+        return self._authentication.authenticate(attempt, password, allow_anonymous=allow_anonymous)
 
-    def authenticate_certified(self, username: str) -> Verdict:
+    def authenticate_certified(self, username: str, *, client_id: str = "", peer_host: str = "") -> Verdict:
         """Decide on a client whose user name a certificate proved; it needs no password, but a login."""
-        return self._authentication.authenticate_certified(username)
+        return self._authentication.authenticate_certified(Attempt(client_id, username, peer_host))
 
-    def begin_scram(self, presented: Collection[str]) -> ScramExchange | None:
+    def begin_scram(
+        self, presented: Collection[str], *, client_id: str = "", peer_host: str = ""
+    ) -> ScramExchange | None:
         """Begin a SCRAM-SHA-256 login; its user name must agree with all those `presented`. None where it is off."""
-        return self._scram.begin(presented)
+        return self._scram.begin(presented, client_id, peer_host)
 
-    def access(self, client_id: str, username: str | None) -> ClientAccess:
-        """Return what a client may do as of this generation."""
-        subjects: list[tuple[SubjectType, str]] = [("clientid", client_id)]
-        if username is not None:
-            subjects.append(("username", username))
-        subjects.append(("all", ""))
-        layers: list[tuple[Policy, Texts]] = []
-        for subject_type, subject in subjects:
-            if (policy := self._rules.policy(subject_type, subject)) is not None:
-                layers.append((policy, policy.bind(client_id, username)))
-        defaults: Mapping[int, bool] = self._defaults.allowed
-        checks_delivery = not defaults[RECEIVE] or any(policy.hides for policy, _ in layers)
-        return ClientAccess(self.generation, tuple(layers), defaults, checks_delivery)
+    def access(
+        self,
+        client_id: str,
+        username: str | None,
+        principal: str | None = None,
+        *,
+        peer_host: str = "",
+        listener: str = "",
+        previous: ClientAccess | None = None,
+    ) -> ClientAccess:
+        """Return what a client may do as of this generation; `previous` is what it was given before."""
+        facts = ClientFacts(client_id, username, peer_host, listener)
+        return self._layers.build(self.generation, facts, principal, previous)
+
+    def principal_of(self, client_id: str, username: str | None) -> str | None:
+        """Return the id of the login that counts for an authenticated client; None for an anonymous one."""
+        stored = self._authentication.find(Attempt(client_id, username))
+        return None if stored is None else stored.login.id
 
     def is_superuser(self, client_id: str, username: str | None) -> bool:
         """Tell whether the login of an authenticated client is exempt from rules."""
-        return self._authentication.is_superuser(client_id, username)
+        stored = self._authentication.find(Attempt(client_id, username))
+        return stored is not None and stored.login.superuser
 
     # Logins
 
@@ -141,19 +255,58 @@ class Directory:
         """Return the login of this name."""
         return self._logins.get(login_type, login)
 
+    def login_by_id(self, principal: str) -> Login | None:
+        """Return the login of this id."""
+        stored = self._logins.by_id(principal)
+        return None if stored is None else stored.login
+
     def logins(self, login_type: str) -> Sequence[Login]:
         """Return all logins of a type, oldest first."""
         return self._logins.of_type(login_type)
 
     async def create_login(
-        self, login_type: str, login: str, password: str, superuser: bool = False, **origin: Unpack[Origin]
+        self,
+        login_type: str,
+        login: str,
+        password: str | None,
+        superuser: bool = False,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        secret: StoredSecret | None = None,
+        roles: Mapping[str, int] | None = None,
+        groups: Mapping[str, int] | None = None,
+        actor: str = "",
+        facade: str = "",
+        **values: Unpack[LoginValues],
     ) -> Login:
-        """Create a login that may connect from now on."""
+        """Create a login that may connect from now on, with a password, with a `secret` made of one, or with neither.
+
+        `roles` and `groups` name what it gets, each with a priority; `values` are fields of `NewLogin`.
+        """
         self._logins.check_new(login_type, login)
-        secret = await self._passwords.hash(password, self._scram.salt(login_type, login))
-        return await self._writer.write(
-            lambda at: self._logins.create(login_type, login, secret, superuser, at), **origin
-        )
+        if password is not None:
+            secret = await self._passwords.hash(password, self._scram.salt(login_type, login))
+        elif secret is not None:
+            secret = await self._passwords.hash_plain(secret, self._scram.salt(login_type, login))
+
+        def prepare(at: int) -> Write[Login]:
+            new = NewLogin(
+                login_type=login_type,
+                login=login,
+                secret=secret,
+                tenant=self.tenants.required(tenant).id,
+                superuser=superuser,
+                **values,
+            )
+            write = self._logins.create(new, at)
+            principal = write.result.id
+            if groups and login_type != "username":
+                raise Invalid("Only user names can be in groups.")
+            return write.followed_by(
+                self.roles.grants(principal, roles or {}), self.groups.joins(principal, groups or {})
+            )
+
+        return await self._writer.write(prepare, actor=actor, facade=facade)
 
     async def update_login(
         self,
@@ -161,25 +314,62 @@ class Directory:
         login: str,
         *,
         password: str | None = None,
-        superuser: bool | None = None,
-        disabled: bool | None = None,
-        expires_at: float | Unset | None = UNSET,
-        **origin: Unpack[Origin],
+        secret: StoredSecret | None = None,
+        actor: str = "",
+        facade: str = "",
+        **values: Unpack[LoginChanges],
     ) -> Login:
-        """Change what is given; `expires_at` in seconds since the epoch, None for never. Closes live sessions."""
-        self._logins.existing(login_type, login)
+        """Change what is given; `values` are fields of `LoginChange`.
+
+        Live sessions are closed where the login would not be let in as it was: another password, client id or
+        superuser flag, switched off, expired.
+        """
+        old = self._logins.existing(login_type, login).login
+        if old.kind == "haltian_key" and password is not None:
+            raise Invalid("The password of an API key is a signed token; it can be renewed, not set.")
         salt = self._scram.salt(login_type, login)
-        secret = None if password is None else await self._passwords.hash(password, salt)
+        if password is not None:
+            secret = await self._passwords.hash(password, salt)
+        elif secret is not None:
+            secret = await self._passwords.hash_plain(secret, salt)
+        change = LoginChange(secret=secret, **values)
         return await self._writer.write(
-            lambda at: self._logins.update(
-                login_type, login, secret=secret, superuser=superuser, disabled=disabled, expires_at=expires_at, at=at
-            ),
-            **origin,
+            lambda at: self._logins.update(login_type, login, change, at), actor=actor, facade=facade
         )
 
     async def delete_login(self, login_type: str, login: str, **origin: Unpack[Origin]) -> None:
-        """Delete a login and close its live sessions."""
+        """Delete a login; its sessions end, live and stored ones."""
         await self._writer.write(lambda at: self._logins.delete(login_type, login), **origin)
+
+    async def import_logins(
+        self, news: Iterable[NewLogin], *, overwrite: bool = False, **origin: Unpack[Origin]
+    ) -> tuple[list[Login], int]:
+        """Write logins of the tenant `default` in one transaction; return those written and how many were left alone.
+
+        Those that exist are left alone, with `overwrite` only those that are no plain logins. Passwords that come as
+        they are get hashed first, which takes its time; their SCRAM keys come when they are first used.
+        """
+        tenant = self.tenants.required(DEFAULT_TENANT).id
+        ready = await self._hashed(news)
+
+        def prepare(at: int) -> Write[tuple[list[Login], int]]:
+            ours = (replace(new, tenant=tenant) for new in ready)
+            return create_many(self._logins, ours, overwrite=overwrite, at=at)
+
+        return await self._writer.write(prepare, in_thread=len(ready) > FEW, **origin)
+
+    async def replace_access(self, new: AccessConfiguration, **origin: Unpack[Origin]) -> int:
+        """Replace users, roles, groups and defaults, see `AccessReplacement`; return how many users were left alone."""
+        ready = replace(new, users=await self._hashed(new.users))
+        return await self._writer.write(lambda at: self._replacement.prepare(ready, at), in_thread=True, **origin)
+
+    async def _hashed(self, news: Iterable[NewLogin]) -> list[NewLogin]:
+        """Hash the passwords that come as they are."""
+        ready = [*news]
+        for position, new in enumerate(ready):
+            if new.secret is not None and new.secret.algo == PLAIN:
+                ready[position] = replace(new, secret=await self._passwords.hash_plain(new.secret))
+        return ready
 
     # Rules
 
@@ -193,15 +383,29 @@ class Directory:
 
     async def set_rules(self, subject_type: str, subject: str, rules: Iterable[Rule], **origin: Unpack[Origin]) -> None:
         """Set a subject's rules, whether it has a record or not; the subject of type `all` is empty."""
-        fixed = tuple(rules)
-        await self._writer.write(lambda at: self._rules.set(subject_type, subject, fixed), **origin)
+        compiled = await compile_rules(rules)
+        await self._writer.write(lambda at: self._rules.set(subject_type, subject, compiled), **origin)
+
+    async def add_rule(
+        self, subject_type: str, subject: str, rule: Rule, *, first: bool = False, **origin: Unpack[Origin]
+    ) -> tuple[Rule, ...]:
+        """Add a rule behind those that a subject has, or before them, and return them all."""
+        while True:
+            before = self._rules.of(subject_type, subject) or ()
+            compiled = await compile_rules((rule, *before) if first else (*before, rule))
+            prepare = partial(self._rules.extend, subject_type, subject, before, compiled)
+            try:
+                await self._writer.write(lambda at, prepare=prepare: prepare(), **origin)
+            except RulesChanged:
+                continue  # somebody else's write came in between: add to what there is now
+            return compiled.rules
 
     async def create_rules(
         self, subject_type: str, entries: Iterable[tuple[str, Iterable[Rule]]], **origin: Unpack[Origin]
     ) -> None:
         """Create records for all the subjects or, where one has a record, for none."""
-        fixed = [(subject, tuple(rules)) for subject, rules in entries]
-        await self._writer.write(lambda at: self._rules.create(subject_type, fixed), **origin)
+        compiled = [(subject, await compile_rules(rules)) for subject, rules in entries]
+        await self._writer.write(lambda at: self._rules.create(subject_type, compiled), **origin)
 
     async def delete_rules(self, subject_type: str, subject: str = "", **origin: Unpack[Origin]) -> None:
         """Delete a subject's record."""
@@ -219,6 +423,15 @@ class Directory:
     async def set_no_match(self, permission: str, **origin: Unpack[Origin]) -> None:
         """Set what holds where no rule fits."""
         await self._writer.write(lambda at: self._defaults.set_no_match(permission), **origin)
+
+    @property
+    def default_access(self) -> Mapping[Operation, bool]:
+        """What holds for each operation where no rule fits."""
+        return self._defaults.by_operation
+
+    async def set_default_access(self, allowed: Mapping[str, bool], **origin: Unpack[Origin]) -> None:
+        """Set what holds for some operations where no rule fits."""
+        await self._writer.write(lambda at: self._defaults.set(allowed), **origin)
 
     # API keys and operators
 

@@ -5,8 +5,10 @@ class StoreError(Exception):
     """Be the root of all errors of the store."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+        # What it quotes may hold what would steer a terminal, or what no answer in UTF-8 can carry.
+        shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
+        super().__init__(shown)
+        self.message = shown
 
 
 class Invalid(StoreError):
@@ -19,6 +21,24 @@ class NotFound(StoreError):
 
 class AlreadyExists(StoreError):
     """Say that a record of this name exists."""
+
+
+class UnknownReference(Invalid):
+    """Refuse a change that names a role, group, user, tenant or other record that does not exist."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"The {kind} '{name[:200]}' does not exist.")
+        self.kind = kind
+        """`role`, `group`, `user`, `client id`, `tenant`, `integration`, ..."""
+        self.name = name
+
+
+class CircularReference(Invalid):
+    """Refuse a change after which a record would depend on itself."""
+
+
+class InUse(StoreError):
+    """Say that the record cannot go or change because another one needs it as it is."""
 
 
 class Overloaded(StoreError):

@@ -12,14 +12,12 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from .credentials.scram_login import DEFAULT_ITERATIONS
 from .directory import Directory, Origin
 from .errors import DatabaseUnavailable
+from .file_names import CREDENTIALS_NAME, DATABASE_NAME, OPERATOR_TOKEN_NAME
 from .records import Rule
-from .scram_login import DEFAULT_ITERATIONS
 
-DATABASE_NAME = "wardenmq.db"
-CREDENTIALS_NAME = "initial-credentials.json"
-OPERATOR_TOKEN_NAME = "operator-token"  # noqa: S105 (a file name)
 _STAGING_NAME = ".first-run"
 _PASSWORD_BYTES = 18
 _ORIGIN: Origin = {"actor": "first start", "facade": "server"}

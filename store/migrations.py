@@ -1,6 +1,7 @@
 """Bring a database to this release's schema: numbered SQL files, `PRAGMA user_version` counting those applied."""
 
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiosqlite
@@ -21,11 +22,18 @@ def available(folder: Path = _FOLDER) -> list[tuple[int, Path]]:
     return found
 
 
-async def migrate(connection: aiosqlite.Connection, folder: Path = _FOLDER) -> None:
+async def migrate(
+    connection: aiosqlite.Connection,
+    folder: Path = _FOLDER,
+    *,
+    before: Callable[[int], Awaitable[None]] | None = None,
+) -> None:
     """Apply what is missing, each migration in a transaction of its own.
 
-    Raises DatabaseTooNew where the file is ahead of this release, DatabaseDamaged where it is not ours; both before
-    anything is written. A migration that fails leaves the schema as the one before it made it.
+    `before` is awaited with the present version where there is something to apply to a database that is not new; what
+    it raises ends the migration before it began. Raises DatabaseTooNew where the file is ahead of this release,
+    DatabaseDamaged where it is not ours; both before anything is written. A migration that fails leaves the schema as
+    the one before it made it.
     """
     migrations = available(folder)
     version = await _pragma(connection, "user_version")
@@ -36,6 +44,8 @@ async def migrate(connection: aiosqlite.Connection, folder: Path = _FOLDER) -> N
     owner = await _pragma(connection, "application_id")
     if owner != APPLICATION_ID and (owner or version or await _holds_tables(connection)):
         raise DatabaseDamaged("The file is a database of some other program.")
+    if before is not None and 0 < version < len(migrations):
+        await before(version)
     for number, path in migrations[version:]:
         await _apply(connection, number, path.read_text(encoding="utf-8"))
 

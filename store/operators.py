@@ -3,11 +3,11 @@
 from typing import Literal
 from uuid import uuid4
 
+from .credentials.stored_secrets import StoredSecret, digest, encode_secret, generate_token, store_token
 from .database import Database
 from .errors import AlreadyExists
-from .logins import check_name
+from .names import check_identifier
 from .principals import insert_credential, insert_principal
-from .stored_secrets import StoredSecret, digest, encode_secret, generate_token, store_token
 from .writer import Write
 
 TokenKind = Literal["bunkerm_key", "platform_token"]
@@ -63,7 +63,7 @@ class Operators:
 
     def check_new_user(self, name: str, password: str) -> None:
         """Raise Invalid or AlreadyExists unless a dashboard user of this name can be created."""
-        check_name(name, "user name")
+        check_identifier(name, "user name")
         encode_secret(password)
         if name in self._users:
             raise AlreadyExists(f"The dashboard user '{name[:200]}' already exists.")

@@ -1,32 +1,63 @@
 """The rules of client ids, of user names and for all: in memory by subject, compiled when first asked for."""
 
+import asyncio
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import cast, get_args
 
-from .acl import Policy, operations, qos_mask
+from .acl.conditions import check_conditions
+from .acl.patterns import LITERAL_PREFIX, check_rule_topic
+from .acl.policy import Policy, operations, qos_mask
 from .database import Database, Statement
 from .errors import AlreadyExists, Invalid, NotFound
-from .logins import check_name
-from .patterns import LITERAL_PREFIX, check_rule_topic
-from .records import Action, Change, Permission, Rule, SubjectType
+from .names import check_identifier
+from .records import Action, Change, Condition, Permission, Rule, SubjectType
 from .writer import Write
 
 MAX_RULES = 10_000
 """Rules of one subject; a facade may set a lower bound."""
+_QUICK = 200
+"""Rules that are checked and compiled without leaving the event loop."""
 
 _LOAD_RULES = """
-    SELECT subject_type, subject, topic, match, allow, ops, qos_mask, retain FROM acl_rule
+    SELECT subject_type, subject, topic, match, allow, ops, qos_mask, retain, cond FROM acl_rule
     WHERE subject_type IN ('clientid', 'username', 'all') ORDER BY subject_type, subject, ord, id"""
 _INSERT_RULE = """
-    INSERT INTO acl_rule (subject_type, subject, ord, ops, match, allow, topic, qos_mask, retain)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO acl_rule (subject_type, subject, ord, ops, match, allow, topic, qos_mask, retain, cond)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _DELETE_RULES = "DELETE FROM acl_rule WHERE subject_type = ? AND subject = ?"
 _DELETE_SUBJECT = "DELETE FROM acl_subject WHERE subject_type = ? AND subject = ?"
 _INSERT_SUBJECT = "INSERT INTO acl_subject (subject_type, subject) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 _ACTIONS: dict[int, Action] = {1: "publish", 4: "subscribe", 5: "all"}
 _SUBJECT_NAMES: dict[SubjectType, str] = {"username": "user name", "clientid": "client id", "all": "subject"}
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRules:
+    """Hold a valid list and what was compiled from it."""
+
+    rules: tuple[Rule, ...]
+    policy: Policy | None
+    """None where the list is empty, or left to be compiled when it is first asked for."""
+
+
+class RulesChanged(Exception):
+    """Say that a list is no longer what somebody has read."""
+
+
+async def compile_rules(rules: Iterable[Rule]) -> CompiledRules:
+    """Check a list and compile it, a long one in a thread; raise Invalid."""
+    fixed = tuple(rules)
+    if len(fixed) <= _QUICK and not any(rule.condition for rule in fixed):
+        return CompiledRules(_check_rules(fixed), None)
+    return await asyncio.to_thread(_compile, fixed)
+
+
+def _compile(rules: tuple[Rule, ...]) -> CompiledRules:
+    checked = _check_rules(rules)
+    return CompiledRules(checked, Policy.of_rules(checked))
 
 
 class Rules:
@@ -45,6 +76,8 @@ class Rules:
             lists.setdefault((row[0], row[1]), []).append(_from_row(*row[2:]))
         for (subject_type, subject), rules in lists.items():
             self._rules[subject_type][subject] = tuple(rules)
+            if len(rules) > _QUICK:  # now, and not while the first client waits for it
+                self._policies[subject_type, subject] = Policy.of_rules(tuple(rules))
 
     def of(self, subject_type: str, subject: str) -> tuple[Rule, ...] | None:
         """Return a subject's rules, None where it has no record."""
@@ -62,25 +95,32 @@ class Rules:
         key = (subject_type, subject)
         policy = self._policies.get(key)
         if policy is None:
-            policy = self._policies[key] = Policy(rules)
+            policy = self._policies[key] = Policy.of_rules(rules)
         return policy
 
-    def set(self, subject_type: str, subject: str, rules: Iterable[Rule]) -> Write[None]:
+    def set(self, subject_type: str, subject: str, rules: CompiledRules) -> Write[None]:
         """Prepare a subject's list anew, whether it has one or not."""
         checked = _check_subject(subject_type, subject)
-        return self._write("rules.set", checked, [(subject, _check_rules(rules))])
+        return self._write("rules.set", checked, [(subject, rules)])
 
-    def create(self, subject_type: str, entries: Iterable[tuple[str, Iterable[Rule]]]) -> Write[None]:
+    def extend(self, subject_type: str, subject: str, before: tuple[Rule, ...], rules: CompiledRules) -> Write[None]:
+        """Prepare a subject's list anew; raise RulesChanged where it is not the one that was extended."""
+        checked = _check_subject(subject_type, subject)
+        if (self._rules[checked].get(subject) or ()) != before:
+            raise RulesChanged
+        return self._write("rules.add", checked, [(subject, rules)])
+
+    def create(self, subject_type: str, entries: Iterable[tuple[str, CompiledRules]]) -> Write[None]:
         """Prepare lists for subjects that have none; raise AlreadyExists where one has, or is named twice."""
         checked = _check_subject_type(subject_type)
-        lists: list[tuple[str, tuple[Rule, ...]]] = []
+        lists: list[tuple[str, CompiledRules]] = []
         seen: set[str] = set()
         for subject, rules in entries:
             _check_subject(subject_type, subject)
             if subject in self._rules[checked] or subject in seen:
                 raise AlreadyExists(f"Rules for the {_SUBJECT_NAMES[checked]} '{subject[:200]}' already exist.")
             seen.add(subject)
-            lists.append((subject, _check_rules(rules)))
+            lists.append((subject, rules))
         return self._write("rules.create", checked, lists)
 
     def delete(self, subject_type: str, subject: str) -> Write[None]:
@@ -123,17 +163,17 @@ class Rules:
             change=Change(everyone=True),
         )
 
-    def _write(
-        self, action: str, subject_type: SubjectType, lists: Sequence[tuple[str, tuple[Rule, ...]]]
-    ) -> Write[None]:
+    def _write(self, action: str, subject_type: SubjectType, lists: Sequence[tuple[str, CompiledRules]]) -> Write[None]:
         def apply() -> None:
-            for subject, rules in lists:
-                self._rules[subject_type][subject] = rules
+            for subject, new in lists:
+                self._rules[subject_type][subject] = new.rules
                 self._policies.pop((subject_type, subject), None)
+                if new.policy is not None:
+                    self._policies[subject_type, subject] = new.policy
 
         keys = [(subject_type, subject) for subject, _ in lists]
         rows = [
-            _to_row(subject_type, subject, rank, rule) for subject, rules in lists for rank, rule in enumerate(rules)
+            _to_row(subject_type, subject, rank, rule) for subject, new in lists for rank, rule in enumerate(new.rules)
         ]
         return Write(
             action=action,
@@ -167,7 +207,7 @@ def _check_subject_type(subject_type: str) -> SubjectType:
 def _check_subject(subject_type: str, subject: str) -> SubjectType:
     checked = _check_subject_type(subject_type)
     if checked != "all":
-        check_name(subject, _SUBJECT_NAMES[checked])
+        check_identifier(subject, _SUBJECT_NAMES[checked])
     elif subject:
         raise Invalid("Rules for all have no subject.")
     return checked
@@ -185,6 +225,7 @@ def _check_rules(rules: Iterable[Rule]) -> tuple[Rule, ...]:
         if not rule.qos or not set(rule.qos) <= {0, 1, 2}:
             raise Invalid("The QoS list of a rule must name 0, 1 or 2 at least once and nothing else.")
         check_rule_topic(rule.topic)
+    check_conditions(rule.condition for rule in checked if rule.condition is not None)
     # As they will be read back after a restart.
     return tuple(replace(rule, qos=tuple(qos for qos in range(3) if qos in rule.qos)) for rule in checked)
 
@@ -201,14 +242,22 @@ def _to_row(subject_type: SubjectType, subject: str, rank: int, rule: Rule) -> t
         rule.topic.removeprefix(LITERAL_PREFIX),
         qos_mask(rule),
         None if rule.retain is None else int(rule.retain),
+        None if rule.condition is None else _condition_to_json(rule.condition),
     )
 
 
-def _from_row(topic: str, match: str, allow: int, ops: int, mask: int, retain: int | None) -> Rule:
+def _condition_to_json(condition: Condition) -> str:
+    return json.dumps({key: value for key, value in asdict(condition).items() if value is not None}, ensure_ascii=False)
+
+
+def _from_row(
+    topic: str, match: str, allow: int, ops: int, mask: int, retain: int | None, condition: str | None
+) -> Rule:
     return Rule(
         topic=LITERAL_PREFIX + topic if match == "literal" else topic,
         permission="allow" if allow else "deny",
         action=_ACTIONS[ops],
         qos=tuple(qos for qos in range(3) if mask >> qos & 1),
         retain=None if retain is None else bool(retain),
+        condition=None if condition is None else Condition(**json.loads(condition)),
     )

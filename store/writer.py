@@ -3,17 +3,28 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypedDict, TypeVar
 
 from .database import Database, Statement
 from .errors import Overloaded
-from .records import NO_CHANGE, Change
+from .names import check_text
+from .records import NO_CHANGE, BanTest, Change
 
 T = TypeVar("T")
 
+
+class Origin(TypedDict, total=False):
+    """Say who writes and by which way; both go into the audit log."""
+
+    actor: str
+    facade: str
+
+
 _AUDIT = "INSERT INTO audit_log (at, actor, facade, action, target, detail) VALUES (?, ?, ?, ?, ?, ?)"
 _MAX_PENDING = 1_000
+_MAX_ORIGIN = 65_535
+"""Characters; an operator may be named as a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +33,58 @@ class Write(Generic[T]):
 
     action: str
     target: str
-    statements: Sequence[Statement]
+    statements: Sequence[Statement] = field(repr=False)
     apply: Callable[[], None]
-    result: T
+    result: T = field(repr=False)
     change: Change = NO_CHANGE
     detail: Mapping[str, object] = field(default_factory=dict[str, object])
     """What the audit log keeps beside the target; never a secret."""
     derived: bool = False
     """Whether it only keeps what follows from what is there: nobody's access changes, and nobody did anything that
     belongs into the audit log."""
+
+    def followed_by(self, *others: "Write[None]") -> "Write[T]":
+        """Join writes into one transaction; action, target and result stay this one's."""
+        writes: tuple[Write[Any], ...] = (self, *others)
+
+        def apply() -> None:
+            for write in writes:
+                write.apply()
+
+        return replace(
+            self,
+            statements=[statement for write in writes for statement in write.statements],
+            apply=apply,
+            change=merge(*(write.change for write in writes)),
+            detail={key: value for write in writes for key, value in write.detail.items()},
+        )
+
+
+def merge(*changes: Change) -> Change:
+    """Say in one what several changes mean for the sessions."""
+    first, *rest = changes
+    for change in rest:
+        first = Change(
+            end_principals=first.end_principals | change.end_principals,
+            close_principals=first.close_principals | change.close_principals,
+            close_anonymous=first.close_anonymous or change.close_anonymous,
+            banned_client_ids=first.banned_client_ids | change.banned_client_ids,
+            banned_usernames=first.banned_usernames | change.banned_usernames,
+            banned=_either(first.banned, change.banned),
+            principals=first.principals | change.principals,
+            usernames=first.usernames | change.usernames,
+            client_ids=first.client_ids | change.client_ids,
+            anonymous=first.anonymous or change.anonymous,
+            everyone=first.everyone or change.everyone,
+            valid_until={**first.valid_until, **change.valid_until},
+        )
+    return first
+
+
+def _either(one: BanTest | None, other: BanTest | None) -> BanTest | None:
+    if one is None or other is None:
+        return one or other
+    return lambda client_id, username, peer: one(client_id, username, peer) or other(client_id, username, peer)
 
 
 class Writer:
@@ -49,26 +103,41 @@ class Writer:
         self._pending: set[asyncio.Task[Any]] = set()
         self._callbacks: list[Callable[[Change], Awaitable[None]]] = []
 
-    def on_change(self, callback: Callable[[Change], Awaitable[None]]) -> None:
-        """Await `callback` after each write that changes somebody's access, before the write returns."""
+    def on_change(self, callback: Callable[[Change], Awaitable[None]]) -> Callable[[], None]:
+        """Await `callback` after each write that changes somebody's access, before the write returns.
+
+        Returns what ends that; a second call of it does nothing.
+        """
         self._callbacks.append(callback)
 
-    async def write(self, prepare: Callable[[int], Write[T]], actor: str = "", facade: str = "") -> T:
+        def unregister() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return unregister
+
+    async def write(
+        self, prepare: Callable[[int], Write[T]], actor: str = "", facade: str = "", *, in_thread: bool = False
+    ) -> T:
         """Carry out what `prepare` returns; it gets the time in microseconds and validates under the lock.
 
-        Raises what `prepare` raises, DatabaseUnavailable, or Overloaded; then neither file nor memory has changed.
+        One that takes long runs `in_thread`. It may read all that only writes alter, for no other one comes to its
+        turn meanwhile, and must alter nothing. Raises what `prepare` raises, Invalid, DatabaseUnavailable, or
+        Overloaded; then neither file nor memory has changed.
         """
+        check_text(actor, "name of who writes", _MAX_ORIGIN)
+        check_text(facade, "name of the facade", _MAX_ORIGIN)
         if len(self._pending) >= _MAX_PENDING:
             raise Overloaded("Too many changes are waiting to be written.")
-        task = asyncio.ensure_future(self._write(prepare, actor, facade))
+        task = asyncio.ensure_future(self._write(prepare, actor, facade, in_thread))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
         return await asyncio.shield(task)
 
-    async def _write(self, prepare: Callable[[int], Write[T]], actor: str, facade: str) -> T:
+    async def _write(self, prepare: Callable[[int], Write[T]], actor: str, facade: str, in_thread: bool) -> T:
         async with self._lock:
             at = round(self._clock() * 1_000_000)
-            write = prepare(at)
+            write = await asyncio.to_thread(prepare, at) if in_thread else prepare(at)
             statements = [*write.statements]
             if not write.derived:
                 detail = json.dumps(write.detail, ensure_ascii=False)

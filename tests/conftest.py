@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from wardenmq.store.credentials.scram import MIN_ITERATIONS
 from wardenmq.store.directory import Directory
-from wardenmq.store.scram import MIN_ITERATIONS
 
 from .processes import ANY_PORTS, ServerProcess
 

@@ -162,7 +162,7 @@ async def test_the_quick_start_works_word_for_word(server: ServerProcess, shell:
 
 def test_every_flag_and_variable_of_the_table_exists() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    command_line = (ROOT / "cli.py").read_text(encoding="utf-8")
+    command_line = (ROOT / "cli" / "serving.py").read_text(encoding="utf-8")
     from wardenmq.config.settings import Settings
 
     for flag in set(re.findall(r"`(--[a-z-]+)`", readme)):

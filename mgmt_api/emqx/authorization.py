@@ -11,16 +11,15 @@ from ..encoding import Page
 from ..errors import ApiError, bad_request
 from ..paging import PageQuery, paginate
 from ..routes import Call
+from ..rule_models import NewRule, RuleRow, show_rule
 from ..state import ApiState
 from .models_access import (
     AllRules,
     ClientRules,
     ClientRulesQuery,
     NewClientRules,
-    NewRule,
     NewRules,
     NewUserRules,
-    RuleRow,
     UserRules,
     UserRulesQuery,
 )
@@ -101,7 +100,7 @@ async def delete_client_rules(call: Call[None, None]) -> None:
 
 async def get_all_rules(call: Call[None, None]) -> AllRules:
     """Show the rules for all clients."""
-    return {"rules": [_show(rule) for rule in call.state.directory.rules("all") or ()]}
+    return {"rules": [show_rule(rule) for rule in call.state.directory.rules("all") or ()]}
 
 
 async def set_all_rules(call: Call[None, NewRules]) -> None:
@@ -131,7 +130,7 @@ async def _list(state: ApiState, kind: SubjectType, part: str | None, query: Pag
 
     def render(subject: str) -> dict[str, Any]:
         rules = state.directory.rules(kind, subject) or ()
-        return {kind: subject, "rules": [_show(rule) for rule in rules]}
+        return {kind: subject, "rules": [show_rule(rule) for rule in rules]}
 
     return await paginate(subjects, query, render, counted=not part)
 
@@ -163,7 +162,7 @@ def _existing(state: ApiState, kind: SubjectType, subject: str) -> list[RuleRow]
     rules = state.directory.rules(kind, subject)
     if rules is None:
         raise ApiError(404, "NOT_FOUND", "Not Found")
-    return [_show(rule) for rule in rules]
+    return [show_rule(rule) for rule in rules]
 
 
 async def _set(call: Call[None, Any], kind: SubjectType, subject: str, rules: Sequence[NewRule]) -> None:
@@ -179,21 +178,8 @@ async def _delete(call: Call[None, None], kind: SubjectType) -> None:
         raise ApiError(404, "NOT_FOUND", _WORDS[kind].missing) from None
 
 
-def _show(rule: Rule) -> RuleRow:
-    return {
-        "topic": rule.topic,
-        "permission": rule.permission,
-        "action": rule.action,
-        "qos": list(rule.qos),
-        "retain": "all" if rule.retain is None else rule.retain,
-    }
-
-
 def _records(state: ApiState, rules: Sequence[NewRule]) -> list[Rule]:
     limit = state.settings.max_rules
     if len(rules) > limit:
         raise bad_request(f"body: rules: there are more than {limit}")
-    return [
-        Rule(rule.topic, rule.permission, rule.action, tuple(rule.qos), None if rule.retain == "all" else rule.retain)
-        for rule in rules
-    ]
+    return [rule.to_rule() for rule in rules]

@@ -185,7 +185,20 @@ def _error_body(error: ApiError) -> object:
 
 
 def _facade(prefix: str, routes: tuple[Route[Any, Any], ...]) -> Facade:
-    return Facade("emqx", "wardenmq, EMQX 5 management API", prefix, routes, authenticate, FORBIDDEN, _error_body)
+    return Facade(
+        name="emqx",
+        title="wardenmq, EMQX 5 management API",
+        prefix=prefix,
+        routes=routes,
+        authenticate=authenticate,
+        forbidden=FORBIDDEN,
+        error_body=_error_body,
+        security={"basicAuth": {"type": "http", "scheme": "basic"}},
+        caller_errors={
+            401: ("AUTHORIZATION_HEADER_ERROR", "BAD_API_KEY_OR_SECRET"),
+            403: ("UNAUTHORIZED_ROLE",),
+        },
+    )
 
 
 EMQX = _facade(

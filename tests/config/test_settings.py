@@ -11,9 +11,10 @@ from wardenmq.broker.listeners.configuration import read_config
 from wardenmq.broker.listeners.options import CertificateFiles, ListenerOptions
 from wardenmq.broker.settings import MqttSettings
 from wardenmq.config.errors import ConfigError
-from wardenmq.config.sections import ApiSection, ListenerSection, MqttSection
+from wardenmq.config.sections import AccessSection, ApiSection, ListenerSection, MqttSection
 from wardenmq.config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN, Settings, default_yaml
 from wardenmq.mgmt_api.settings import ApiSettings
+from wardenmq.store.directory import DirectoryOptions
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def test_the_commented_yaml_names_every_setting(file: Path) -> None:
 
     written = yaml.safe_load(default_yaml())
     assert set(written) == set(Settings.model_fields)
-    for section in ("mqtt", "api", "log"):
+    for section in ("mqtt", "access", "api", "log"):
         model = Settings.model_fields[section].annotation
         assert model is not None
         assert list(written[section]) == list(model.model_fields)
@@ -75,6 +76,13 @@ def test_the_defaults_are_safe() -> None:
 )
 def test_a_section_has_the_fields_of_what_it_configures(section: Any, settings: Any) -> None:
     assert section.model_dump(exclude={"bind"}) == dataclasses.asdict(settings)
+
+
+def test_the_access_section_has_the_directorys_options() -> None:
+    options = dataclasses.asdict(DirectoryOptions())
+    elsewhere = {key: options.pop(key) for key in ("password_wait_limit", "scram_iterations")}
+    assert AccessSection().model_dump() == options
+    assert elsewhere == {key: getattr(MqttSection(), key) for key in elsewhere}
 
 
 def test_a_listener_has_amqtts_keys_and_ours() -> None:
@@ -207,7 +215,7 @@ TLS = "bind: 'a:1', ssl: true, certfile: x, keyfile: x"
     ("text", "parts"),
     [
         ("listners: {}", ["'listners'", "did you mean 'listeners'?"]),
-        ("zzz: 1", ["'zzz'", "known here are api, data_dir, listeners"]),
+        ("zzz: 1", ["'zzz'", "known here are access, api, data_dir, listeners"]),
         ("mqtt: {max_inflght: 3}", ["'mqtt.max_inflght'", "did you mean 'max_inflight'?"]),
         ("listeners: {default: {bnd: '127.0.0.1:0'}}", ["'listeners.default.bnd'", "did you mean 'bind'?"]),
         ("mqtt: 3", ["'mqtt'", "must be a mapping"]),

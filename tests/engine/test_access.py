@@ -2,8 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 import pytest
+from amqtt.contexts import BaseContext
+from amqtt.plugins.base import BaseTopicPlugin
+from wardenmq.broker.access import PUBLISH as PUBLISHING
+from wardenmq.broker.access import Identity
+from wardenmq.broker.access_control import AccessControl
 
 from . import access_plugins
 from .brokers import ANONYMOUS, Clients, serving
@@ -229,3 +235,45 @@ async def test_deliveries_wait_for_nothing_else(with_rules: Serving) -> None:
         await publisher.publish_all("t", [b"%d" % n for n in range(10)], 2)
         held = [await subscriber.expect(PUBLISH) for _ in range(10)]
         assert [p.payload for p in held] == [b"%d" % n for n in range(10)]
+
+
+class Opinionated(BaseTopicPlugin):
+    """Have one opinion, or none."""
+
+    @dataclass
+    class Config:
+        opinion: bool | None = None
+
+    def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool | None:
+        return self.config.opinion
+
+    def checks_delivery(self, client: Identity) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("opinions", "allowed"),
+    [
+        ((), True),
+        ((True,), True),
+        ((False,), False),
+        ((None,), False),
+        ((True, None), True),
+        ((None, True), True),
+        ((True, False), False),
+        ((False, True), False),
+        ((None, None), False),
+    ],
+)
+def test_all_that_have_an_opinion_must_agree(opinions: tuple[bool | None, ...], allowed: bool) -> None:
+    """And one must have one, where there is any plugin; a superuser is asked about nothing."""
+    control = AccessControl()
+    plugins: list[BaseTopicPlugin] = []
+    for opinion in opinions:
+        context = BaseContext()
+        context.config = Opinionated.Config(opinion)  # pyright: ignore[reportAttributeAccessIssue]
+        plugins.append(Opinionated(context))
+    control.load([], plugins)
+    assert control.authorize(Identity("c", None, None, ""), PUBLISHING, "t", 0, False) is allowed
+    assert control.authorize(Identity("c", None, None, "", superuser=True), PUBLISHING, "t", 0, False) is True
+    assert (control.allowed, control.denied) == (1 + allowed, 1 - allowed)

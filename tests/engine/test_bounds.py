@@ -114,7 +114,7 @@ async def test_a_session_that_was_made_for_a_client_is_taken_up(clients: Clients
 
 
 async def test_an_authorizer_that_raises_denies_and_leaves_no_session(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
         def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool | None:
@@ -123,7 +123,7 @@ async def test_an_authorizer_that_raises_denies_and_leaves_no_session(
         def checks_delivery(self, client: Identity) -> bool:
             return False
 
-    monkeypatch.setattr(clients.broker._access, "_authorizers", [Broken()])
+    clients.broker._access.load([], [Broken()])  # pyright: ignore
     client = await clients.connected("c", will=Will("w", b"x"))
     assert await client.subscribe(("a", 0)) == [0x80]
     await client.publish("a", b"1", 1)

@@ -4,9 +4,8 @@ import asyncio
 import gc
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import cast
 from unittest.mock import patch
 
@@ -22,6 +21,7 @@ from wardenmq.broker.connection import Connection
 from wardenmq.broker.expiries import Expiries
 from wardenmq.broker.read_gate import Hold
 from wardenmq.broker.settings import MqttSettings
+from wardenmq.store.records import Change
 
 from ..spec.v5.serving import KEPT, Clients5, serving5
 from . import access_plugins, wire, wire5
@@ -681,16 +681,6 @@ class SubscribeGate(BaseTopicPlugin):
         return True
 
 
-@dataclass(frozen=True)
-class Change:
-    """Say whose access changed."""
-
-    usernames: Collection[str] = ()
-    client_ids: Collection[str] = ()
-    close_principals: Collection[str] = ()
-    everyone: bool = False
-
-
 HERE = __name__
 
 
@@ -735,7 +725,11 @@ class TestRechecks:
         clients, plugin = counting
         client = await clients.connected("c", clean=False)
         await client.subscribe(*((name, 1) for name in self.FILTERS))
-        for change in (Change(everyone=True), Change(client_ids=["c"]), Change(usernames=["somebody else"])):
+        for change in (
+            Change(everyone=True),
+            Change(client_ids=frozenset({"c"})),
+            Change(usernames=frozenset({"somebody else"})),
+        ):
             for _ in range(2):
                 await _leave(clients, client, "c")
                 plugin.asked.clear()
@@ -782,7 +776,7 @@ class TestRechecks:
         session = clients.session("c")
         assert session.queue_length == 6
         plugin.config.subscribe.append("secret/#")
-        await clients.broker.apply_access_change(Change(usernames=["somebody else"]))
+        await clients.broker.apply_access_change(Change(usernames=frozenset({"somebody else"})))
         client = await clients.connected("c", clean=False)
         assert await client.messages(3) == [b"0", b"1", b"2"]
         await client.nothing_came()
@@ -800,7 +794,7 @@ class TestRechecks:
             for topic in ("secret", "open"):
                 clients.broker.publish(topic, topic.encode(), 1)
             plugin.config.receive.append("secret")
-            await clients.broker.apply_access_change(Change(usernames=["somebody else"]))
+            await clients.broker.apply_access_change(Change(usernames=frozenset({"somebody else"})))
             client = await clients.connected("c", clean=False)
             assert (await client.message()).payload == b"open"
             await client.nothing_came()

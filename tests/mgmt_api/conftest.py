@@ -4,12 +4,14 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from wardenmq.broker.settings import MqttSettings
+from wardenmq.config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN
 from wardenmq.mgmt_api.application import create_application, create_runner
 from wardenmq.mgmt_api.settings import ApiSettings
 from wardenmq.store.directory import Directory
 
 from ..engine.brokers import serving
 from .callers import Api, basic
+from .operators import Operator
 
 ROLES = ("administrator", "viewer", "publisher")
 
@@ -48,3 +50,14 @@ async def address(api: Api) -> AsyncIterator[tuple[str, int]]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0]
     await runner.cleanup()
+
+
+@pytest_asyncio.fixture
+async def operator(directory: Directory) -> AsyncIterator[Operator]:
+    """Give the operator's API of a broker that holds its clients to the directory, and lets anonymous ones in."""
+    plugins = {CREDENTIAL_PLUGIN: {"allow_anonymous": True}, TOPIC_ACL_PLUGIN: {}}
+    async with serving(plugins, directory=directory) as mqtt:
+        settings = ApiSettings(max_body_size=20_000)
+        application = create_application(broker=mqtt.broker, directory=directory, settings=settings)
+        async with TestClient(TestServer(application)) as http:
+            yield Operator(http, mqtt, directory, await directory.create_operator_token())

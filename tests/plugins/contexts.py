@@ -19,6 +19,8 @@ def request(client_id: str, username: str | None, password: bytes | None) -> Con
     return ConnectRequest(client_id, username, password, "127.0.0.1", 50_000, "tcp:default", 4)
 
 
-def identity(client_id: str, username: str | None, *, superuser: bool = False) -> Identity:
-    """Describe a connected client."""
-    return Identity(client_id, username, "principal", "127.0.0.1", superuser=superuser)
+def identity(
+    client_id: str, username: str | None, *, principal: str | None = None, superuser: bool = False
+) -> Identity:
+    """Describe a connected client; without a principal, one that somebody else than the credential store admitted."""
+    return Identity(client_id, username, principal, "127.0.0.1", superuser=superuser)

@@ -184,11 +184,11 @@ async def test_a_certificate_is_as_good_as_a_password(directory: Directory, user
 @pytest.mark.parametrize("username", [None, "alice"])
 async def test_a_password_beside_a_certificate_must_be_right(directory: Directory, username: str | None) -> None:
     login = await directory.update_login("username", "alice", superuser=True)
-    await directory.create_login("clientid", "c", "firmware")
     asked = plugin(directory)
     for _ in range(2):  # hashed, then remembered
         decision = await ask(asked, connect(username, b"wonderland", certified="alice"))
         assert decision == Accept(login.id, superuser=True, username="alice")
+    await directory.create_login("clientid", "c", "firmware")
     for password in (b"wrong", b"", b"firmware"):
         refusal = await ask(asked, connect(username, password, certified="alice"))
         assert isinstance(refusal, Refuse)
@@ -236,12 +236,12 @@ async def test_a_certificate_of_a_disabled_login_is_not_authorized(directory: Di
 
 async def test_a_certificate_and_the_password_where_both_are_asked_for(directory: Directory) -> None:
     login = await directory.create_login("username", "bob", "builder")
-    await directory.create_login("clientid", "c", "firmware")
     asked = plugin(directory, certificate_login=False)
     for username in (None, "bob"):
         for _ in range(2):  # hashed, then remembered
             decision = await ask(asked, connect(username, b"builder", certified="bob"))
             assert decision == Accept(login.id, username="bob")
+    await directory.create_login("clientid", "c", "firmware")
     for by in (
         connect(certified="bob"),
         connect("bob", b"wrong", certified="bob"),
@@ -249,3 +249,22 @@ async def test_a_certificate_and_the_password_where_both_are_asked_for(directory
         connect("mallory", b"firmware", certified="mallory"),
     ):
         assert isinstance(await ask(asked, by), Refuse)
+
+
+@pytest.mark.parametrize("password", [None, b"wonderland"])
+async def test_a_certificate_does_not_give_anothers_client_id(directory: Directory, password: bytes | None) -> None:
+    """Nor one that is banned, nor an address that is."""
+    asked, by = plugin(directory), connect("alice", password, certified="alice")
+    assert isinstance(await ask(asked, by), Accept)
+    await directory.create_login("clientid", "c", "firmware")
+    taken = await ask(asked, by)
+    assert isinstance(taken, Refuse)
+    assert taken.reason is ReasonCode.NOT_AUTHORIZED
+    await directory.delete_login("clientid", "c")
+    for who_type, who in (("clientid", "c"), ("peerhost", by.peer_host), ("username", "alice")):
+        await directory.bans.create(who_type, who)
+        banned = await ask(asked, by)
+        assert isinstance(banned, Refuse)
+        assert banned.reason is ReasonCode.BANNED
+        await directory.bans.delete(who_type, who)
+        assert isinstance(await ask(asked, by), Accept)

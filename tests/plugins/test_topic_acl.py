@@ -9,7 +9,7 @@ from wardenmq.broker.access import PUBLISH, RECEIVE, SUBSCRIBE, AccessChange, To
 from wardenmq.plugins.credentials import CredentialAuthPlugin
 from wardenmq.plugins.topic_acl import TopicAclPlugin
 from wardenmq.store import records
-from wardenmq.store.access import ClientAccess
+from wardenmq.store.acl.access import ClientAccess
 from wardenmq.store.directory import Directory
 from wardenmq.store.records import Change, Rule
 
@@ -69,6 +69,10 @@ async def test_the_policy_is_kept_until_something_is_written(plugin: TopicAclPlu
     assert alice.policy is not kept
     assert isinstance(alice.policy, ClientAccess)
     assert alice.policy.generation == directory.generation
+    assert alice.policy._cache is kept._cache  # a write about somebody else leaves what was decided
+    await directory.set_rules("username", "alice", [])
+    assert plugin.authorize(alice, PUBLISH, "u/alice/x", 0, False) is False
+    assert alice.policy._cache is not kept._cache
 
 
 async def test_deliveries_are_checked_only_where_a_rule_may_hide_some(

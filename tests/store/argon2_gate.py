@@ -3,6 +3,8 @@
 import hashlib
 import threading
 
+from wardenmq.store.credentials.stored_secrets import HOUSE_PREFIX
+
 TIME_LIMIT = 10.0
 
 
@@ -18,7 +20,7 @@ class Argon2Gate:
         return self
 
     def hash(self, secret: bytes) -> str:
-        return hashlib.sha256(secret).hexdigest()
+        return HOUSE_PREFIX + hashlib.sha256(secret).hexdigest()
 
     def verify(self, secret: bytes, hash: str) -> bool:
         self.verified.append(secret)

@@ -1,12 +1,14 @@
 """Directories for the tests of the store."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
-from wardenmq.store import passwords
+from wardenmq.store.credentials import passwords
 from wardenmq.store.directory import Directory
 
 from .argon2_gate import Argon2Gate
+from .restarts import assert_kept
 
 
 @pytest.fixture
@@ -25,3 +27,10 @@ async def directory(gate: Argon2Gate) -> AsyncIterator[Directory]:
     yield opened
     gate.open.set()
     await opened.close()
+
+
+@pytest.fixture
+async def kept(directory: Directory, tmp_path: Path) -> AsyncIterator[Directory]:
+    """Give a directory that at the end of the test must know the same after a restart."""
+    yield directory
+    await assert_kept(directory, tmp_path)

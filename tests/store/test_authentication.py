@@ -5,8 +5,9 @@ from collections.abc import Awaitable
 
 import pytest
 from wardenmq.store.authentication import Outcome, Verdict
+from wardenmq.store.credentials.stored_secrets import MAX_SECRET_BYTES, StoredSecret, store_token
 from wardenmq.store.directory import Directory
-from wardenmq.store.stored_secrets import MAX_SECRET_BYTES
+from wardenmq.store.login_values import NewLogin
 
 from .argon2_gate import Argon2Gate
 from .conditions import until
@@ -43,7 +44,7 @@ async def people(directory: Directory) -> Directory:
         (DEVICE, None, b"wrong", Outcome.WRONG),
         (DEVICE, "anything", b"firmware", Outcome.ACCEPTED),
         (DEVICE, "anything", b"wrong", Outcome.WRONG),
-        (DEVICE, "alice", b"wonderland", Outcome.ACCEPTED),
+        (DEVICE, "alice", b"wonderland", Outcome.CLIENT_ID),
         (DEVICE, "alice", b"firmware", Outcome.WRONG),
         ("", None, None, Outcome.NOT_ALLOWED),
         ("c", None, None, Outcome.NOT_ALLOWED),
@@ -108,6 +109,98 @@ async def test_an_unknown_name_is_hashed_like_a_known_one(people: Directory, gat
     for client_id, username in (("c", "mallory"), ("c", None), (DEVICE, "mallory")):
         await settle(people.authenticate(client_id, username, b"guess"))
     assert gate.verified == [b"guess"] * 3
+
+
+async def test_a_wrong_token_takes_what_an_unknown_name_takes(
+    directory: Directory, gate: Argon2Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a stranger learns by the time taken that the login exists and what it has."""
+    await directory.create_login("username", "machine", None, secret=store_token("token"))
+    wrong = directory.authenticate("c", "machine", b"guess")
+    assert not isinstance(wrong, Verdict)
+    assert (await wrong).outcome is Outcome.WRONG
+    assert gate.verified == [b"guess"]
+    assert caplog.records == []
+    # Nor does the limiter tell it from a name of nobody; the right one is never held up.
+    limiter = directory._authentication._limiter
+    for _ in range(19):
+        await settle(directory.authenticate("c", "machine", b"guess"))
+    assert limiter.suspect("", ("u:machine",))
+    assert isinstance(directory.authenticate("c", "machine", b"token"), Verdict)
+
+
+async def test_what_is_charged_to_whom_does_not_tell_who_exists(people: Directory) -> None:
+    limiter = people._authentication._limiter
+    for client_id in (DEVICE, "missing"):
+        for number in range(20):
+            assert not limiter.suspect("", (f"c:{client_id}",))
+            # Each under another user name and from another network, so that they have nothing else in common.
+            await settle(people.authenticate(client_id, f"u{number}", b"guess", peer_host=f"192.0.2.{number}"))
+        assert limiter.suspect("", (f"c:{client_id}",))
+    for username in ("alice", "mallory"):
+        for number in range(20):
+            assert not limiter.suspect("", (f"u:{username}",))
+            await settle(people.authenticate(f"c{number}", username, b"guess", peer_host=f"198.51.100.{number}"))
+        assert limiter.suspect("", (f"u:{username}",))
+
+
+@pytest.mark.parametrize(
+    ("client_id", "username", "password", "excused", "judged"),
+    [
+        ("c", "alice", b"wonderland", ("u:alice", "c:other"), ("u:other", "c:c")),
+        (DEVICE, "any", b"firmware", ("u:any", f"c:{DEVICE}"), ("u:any", "c:other")),
+        (DEVICE, None, b"firmware", (f"c:{DEVICE}",), ("u:other", f"c:{DEVICE}")),
+    ],
+)
+async def test_what_was_proved_from_a_network_is_excused_there(
+    people: Directory,
+    client_id: str,
+    username: str | None,
+    password: bytes,
+    excused: tuple[str, ...],
+    judged: tuple[str, ...],
+) -> None:
+    verdict = await settle(people.authenticate(client_id, username, password, peer_host="192.0.2.1"))
+    assert verdict.outcome is Outcome.ACCEPTED
+    limiter = people._authentication._limiter
+    for _ in range(200):
+        limiter.failed("192.0.2.1/32", ("u:mallory",))
+    assert not limiter.suspect("192.0.2.1/32", excused)
+    assert limiter.suspect("192.0.2.1/32", judged)
+
+
+async def test_a_fleet_behind_one_address_gets_in_all_at_once(directory: Directory, gate: Argon2Gate) -> None:
+    fleet = [f"device {number}" for number in range(5_000)]
+    secrets = [StoredSecret("argon2id", gate.hash(name.encode()).encode()) for name in fleet]
+    for start in range(0, len(fleet), 1_000):
+        batch = zip(fleet[start : start + 1_000], secrets[start : start + 1_000], strict=True)
+        await directory.import_logins(
+            [NewLogin(login_type="username", login=name, secret=secret) for name, secret in batch]
+        )
+    logins = (settle(directory.authenticate("c", name, name.encode(), peer_host="192.0.2.1")) for name in fleet)
+    verdicts = await asyncio.gather(*logins)
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.ACCEPTED}
+    assert len(gate.verified) == 5_000
+
+
+async def test_nobody_waits_behind_another_networks_guesses(people: Directory, gate: Argon2Gate) -> None:
+    gate.open.clear()
+    guesses = [
+        asyncio.ensure_future(
+            settle(people.authenticate(f"c{n}", f"made up {n}", b"guess", peer_host=f"2001:db8:{n % 3}:{n:x}::1"))
+        )
+        for n in range(600)
+    ]
+    await until(lambda: len(gate.verified) == 2 and people._passwords.waiting == 598)
+    rightful = asyncio.ensure_future(settle(people.authenticate("c", "alice", b"wonderland", peer_host="192.0.2.1")))
+    await until(lambda: people._passwords.waiting == 599)
+    gate.open.set()
+    assert (await rightful).outcome is Outcome.ACCEPTED
+    # One of each of the three networks, however many addresses they have, and those that the threads were at.
+    assert gate.verified.index(b"wonderland") <= 6
+    for guess in guesses:
+        guess.cancel()
+    await asyncio.gather(*guesses, return_exceptions=True)
 
 
 async def test_the_old_password_is_refused_at_once(people: Directory) -> None:

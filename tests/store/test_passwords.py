@@ -5,9 +5,15 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from wardenmq.store.credentials.passwords import Passwords
+from wardenmq.store.credentials.stored_secrets import (
+    MAX_SECRET_BYTES,
+    StoredSecret,
+    matches_fast,
+    store_supplied,
+    store_token,
+)
 from wardenmq.store.errors import Invalid, Overloaded
-from wardenmq.store.passwords import Passwords
-from wardenmq.store.stored_secrets import MAX_SECRET_BYTES, StoredSecret, store_supplied, store_token
 
 from .argon2_gate import Argon2Gate
 from .conditions import until
@@ -156,12 +162,21 @@ async def test_a_closed_store_checks_nothing(gate: Argon2Gate, passwords: Passwo
         await passwords.check_unknown(b"x")
 
 
-def test_fast_secrets_are_compared_at_once() -> None:
-    passwords = Passwords()
-    for stored in (store_token("a-token"), store_supplied("a-token")):
-        assert passwords.check_now("id", stored, b"a-token") is True
-        assert passwords.check_now("id", stored, b"b-token") is False
-    passwords.close()
+def test_a_token_is_compared_at_once(passwords: Passwords) -> None:
+    stored = store_token("a-token")
+    assert passwords.check_now("id", stored, b"a-token") is True
+    assert passwords.check_now("id", stored, b"b-token") is False
+
+
+async def test_the_same_digest_of_a_password_is_not(gate: Argon2Gate, passwords: Passwords) -> None:
+    """What somebody chose can be guessed, however it was hashed."""
+    stored = store_supplied("a-token")
+    assert matches_fast(stored, b"a-token")
+    assert not matches_fast(stored, b"b-token")
+    assert passwords.check_now("id", stored, b"a-token") is None
+    assert passwords.check_now("id", stored, b"b-token") is None
+    assert await passwords.check("id", stored, b"a-token")
+    assert passwords.check_now("id", stored, b"a-token") is True
 
 
 def test_a_stored_secret_does_not_show_itself() -> None:

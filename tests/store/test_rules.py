@@ -1,5 +1,6 @@
 """Rule lists: what may stand in them, how they are replaced, and that they come back as they were written."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,3 +171,20 @@ async def test_rules_and_decisions_survive_a_restart(tmp_path: Path) -> None:
     assert state(again) == before
     assert (again.rules("username", "alice") or ())[:-1] == VARIED
     await again.close()
+
+
+async def test_rules_that_are_added_at_once_are_all_there(directory: Directory) -> None:
+    rules = [Rule(f"t/{number}", "allow", "publish") for number in range(20)]
+    await asyncio.gather(
+        *(directory.add_rule("username", "alice", rule) for rule in rules),
+        directory.set_rules("username", "alice", [Rule("set", "allow", "publish")]),
+    )
+    stored = directory.rules("username", "alice")
+    assert stored is not None
+    # Some were written before the list was set anew, but none that came after it has taken another one away.
+    assert stored[0] == Rule("set", "allow", "publish") and len(stored) == len(set(stored))
+    before = len(stored)
+    await directory.add_rule("username", "alice", Rule("first", "deny", "all"), first=True)
+    stored = directory.rules("username", "alice")
+    assert stored is not None and (stored[0].topic, len(stored)) == ("first", before + 1)
+    assert await directory.add_rule("all", "", rules[0]) == (rules[0],)

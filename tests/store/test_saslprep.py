@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from passlib.utils import saslprep
-from wardenmq.store.saslprep import MAX_CHARACTERS, Unprepared, prepare
-from wardenmq.store.scram import prepare_password
+from wardenmq.store.credentials.saslprep import MAX_CHARACTERS, Unprepared, prepare
+from wardenmq.store.credentials.scram import prepare_password
 
 
 @pytest.mark.parametrize(

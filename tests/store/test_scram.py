@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hmac
-import json
 import logging
 import time
 from collections.abc import Awaitable
@@ -13,21 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from passlib.utils import saslprep
-from wardenmq.store.authentication import Outcome, Verdict
-from wardenmq.store.database import Statement
-from wardenmq.store.directory import Directory
-from wardenmq.store.errors import Invalid
-from wardenmq.store.scram import (
+from wardenmq.store.admission import Outcome, Verdict
+from wardenmq.store.credentials.scram import (
     MAX_MESSAGE_BYTES,
     MIN_ITERATIONS,
     BadMessage,
     Challenged,
     ScramKeys,
     derive_keys,
-    keys_from_params,
-    keys_to_params,
     parse_client_first,
 )
+from wardenmq.store.database import Statement
+from wardenmq.store.directory import Directory
+from wardenmq.store.errors import Invalid
 
 from .argon2_gate import Argon2Gate
 from .conditions import until
@@ -366,7 +363,7 @@ async def test_only_the_owner_learns_that_a_login_is_not_allowed(gate: Argon2Gat
     await directory.create_login("username", "alice", "wonderland")
     await directory.update_login("username", "alice", disabled=True)
     assert log_in(directory, ScramClient("alice", "wonderland")) == Verdict(
-        Outcome.NOT_ALLOWED, "the login is disabled"
+        Outcome.NOT_ALLOWED, "the login is disabled or paused"
     )
     assert log_in(directory, ScramClient("alice", "wrong")).outcome is Outcome.WRONG
     await directory.update_login("username", "alice", disabled=False, expires_at=now + 10)
@@ -593,7 +590,7 @@ async def test_a_password_that_scram_cannot_carry_is_still_a_password(directory:
     assert await directory._database.read("SELECT params FROM credential") == [("{}",)]
 
 
-@pytest.mark.parametrize("login", [("clientid", "device"), ("username", "bell\u0007"), ("username", "gru\u0308n")])
+@pytest.mark.parametrize("login", [("clientid", "device"), ("username", "gru\u0308n")])
 async def test_keys_that_nobody_could_use_are_not_derived(directory: Directory, login: tuple[str, str]) -> None:
     await directory.create_login(*login, "firmware")
     assert await directory._database.read("SELECT params FROM credential") == [("{}",)]
@@ -625,35 +622,6 @@ async def test_whoever_lost_the_secret_gets_a_new_one(gate: Argon2Gate, tmp_path
     assert challenge_of(directory, "mallory") != told
     assert log_in(directory, ScramClient("alice", "wonderland")).outcome is Outcome.ACCEPTED
     await directory.close()
-
-
-def test_keys_are_read_as_written() -> None:
-    assert keys_from_params(keys_to_params(KEYS)) == KEYS
-    assert keys_to_params(None) == "{}"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"iterations": 0},
-        {"iterations": "many"},
-        {"iterations": None},
-        {"salt": ""},
-        {"salt": 5},
-        {"stored_key": "AAAA"},
-        {"server_key": "A"},
-        {"server_key": None},
-    ],
-)
-def test_damaged_keys_are_none(change: dict[str, object]) -> None:
-    params = json.loads(keys_to_params(KEYS))
-    params["scram-sha-256"] |= change
-    assert keys_from_params(json.dumps(params)) is None
-
-
-@pytest.mark.parametrize("params", ["", "{}", "[]", "null", "5", '{"scram-sha-256": null}', '{"scram-sha-256": {}}'])
-def test_without_keys_there_are_none(params: str) -> None:
-    assert keys_from_params(params) is None
 
 
 def test_the_derivation_is_the_standards_own() -> None:

@@ -7,12 +7,15 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from wardenmq.store.database import Statement
 from wardenmq.store.directory import Directory
-from wardenmq.store.errors import AlreadyExists, DatabaseUnavailable
+from wardenmq.store.errors import AlreadyExists, DatabaseUnavailable, Invalid
 from wardenmq.store.records import PUBLISH, Change, Rule
+from wardenmq.store.writer import Write
 
 from .argon2_gate import Argon2Gate
 from .test_authentication import settle
@@ -174,11 +177,79 @@ async def test_every_write_is_audited(tmp_path: Path, gate: Argon2Gate) -> None:
     await directory.close()
     rows = execute(path, "SELECT at, actor, facade, action, target, detail FROM audit_log ORDER BY id")
     assert [(*row[:5], json.loads(str(row[5]))) for row in rows] == [
-        (1_700_000_000_000_001, "key", "emqx", "login.create", "username:alice", {"superuser": False}),
+        (
+            1_700_000_000_000_001,
+            "key",
+            "emqx",
+            "login.create",
+            "username:alice",
+            {"kind": "mqtt_client", "superuser": False},
+        ),
         (1_700_000_000_000_001, "key", "emqx", "login.update", "username:alice", {"changed": ["password"]}),
         (1_700_000_000_000_001, "root", "cli", "rules.set", "username:alice", {"subjects": 1, "rules": 1}),
-        (1_700_000_000_000_001, "", "", "default_access.set", "no_match", {"no_match": "allow"}),
+        (
+            1_700_000_000_000_001,
+            "",
+            "",
+            "default_access.set",
+            "publish, subscribe",
+            {"from": {"publish": False, "subscribe": False}, "to": {"publish": True, "subscribe": True}},
+        ),
     ]
+
+
+def test_no_hash_is_in_a_repr() -> None:
+    statement = Statement("SELECT ?", [(b"s3cr3t",)])
+    assert "s3cr3t" not in repr(statement)
+    assert "s3cr3t" not in repr(Write("a", "t", [statement], lambda: None, "s3cr3t"))
+
+
+async def test_what_takes_long_is_prepared_beside_the_loop_and_alone(directory: Directory) -> None:
+    """The loop has its turn meanwhile, and no other write does."""
+    loop = asyncio.get_running_loop()
+    begun, go_on = asyncio.Event(), threading.Event()
+    prepared: list[str] = []
+
+    def slow(at: int) -> Write[str]:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(10)
+        prepared.append("slow")
+        return Write("a", "slow", [], lambda: prepared.append("applied"), "done")
+
+    def quick(at: int) -> Write[None]:
+        prepared.append("quick")
+        return Write("a", "quick", [], lambda: None, None)
+
+    first = asyncio.ensure_future(directory._writer.write(slow, in_thread=True))
+    await begun.wait()
+    second = asyncio.ensure_future(directory._writer.write(quick))
+    await asyncio.sleep(0)
+    assert prepared == []
+    go_on.set()
+    assert await first == "done"
+    await second
+    assert prepared == ["slow", "applied", "quick"]
+
+
+async def test_what_is_refused_in_a_thread_is_refused(directory: Directory) -> None:
+    def refuse(at: int) -> Write[None]:
+        raise Invalid("No.")
+
+    generation = directory.generation
+    with pytest.raises(Invalid, match="No"):
+        await directory._writer.write(refuse, in_thread=True)
+    assert directory.generation == generation
+
+
+@pytest.mark.parametrize("value", ["\ud800", 2**63])
+async def test_what_sqlite_cannot_keep_changes_nothing(directory: Directory, value: object) -> None:
+    statements = [
+        Statement("INSERT INTO setting (key, value) VALUES ('a', '')", [()]),
+        Statement("INSERT INTO setting (key, value) VALUES ('b', ?)", [(value,)]),
+    ]
+    with pytest.raises(Invalid):
+        await directory._database.transact(statements)
+    assert await directory._database.read("SELECT * FROM setting WHERE key IN ('a', 'b')") == []
 
 
 async def test_no_secret_is_kept_logged_or_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 
 import pytest
 from wardenmq.broker.settings import MqttSettings
+from wardenmq.store.records import Change
 
 from ...engine.brokers import running_broker
 from ...engine.conditions import until
@@ -182,22 +182,12 @@ async def test_the_server_keep_alive_is_what_counts() -> None:
         await until(lambda: strict.broker.registry.get("c1") is None)
 
 
-@dataclass
-class Change:
-    """A write to the credential store that closes these principals' connections."""
-
-    close_principals: list[str]
-    usernames: list[str] = field(default_factory=list)
-    client_ids: list[str] = field(default_factory=list)
-    everyone: bool = False
-
-
 async def test_access_that_is_taken_away() -> None:
     """[MQTT-3.14.2-1] [MQTT-3.14.4-2]: DISCONNECT 0x87 for the principal's clients alone."""
     async with serving5(plugins={f"{plugins.__name__}.BackToFront": {}}) as guarded:
         alice = await guarded.connected5("c1", username="alice")
         bob = await guarded.connected5("c2", username="bob")
-        await guarded.broker.apply_access_change(Change(["alice"]))
+        await guarded.broker.apply_access_change(Change(close_principals=frozenset({"alice"})))
         await alice.disconnected(0x87)
         await bob.ping()
 

@@ -1,0 +1,47 @@
+"""The program: its options, its nouns, and the two commands that are about the server itself."""
+
+import sys
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from . import acl, audit, bans, groups, roles, serving, users
+
+app = typer.Typer(
+    name="wardenmq",
+    help="An MQTT broker with its management built in.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+serving.register(app)
+for noun in (users.app, roles.app, groups.app, acl.app, bans.app, audit.app):
+    app.add_typer(noun)
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks is shown as an escape instead of ending the command.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        typer.echo(f"wardenmq {metadata.version('wardenmq')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(  # pyright: ignore[reportUnusedFunction] (Typer calls it)
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """An MQTT broker with its management built in."""

@@ -1,0 +1,190 @@
+"""What one client may do: its layers of compiled rules, what holds after them, and the decisions made so far."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ...broker.routing.topics import InvalidTopic, check_filter, check_name, split_share
+from ..errors import Invalid
+from ..records import RECEIVE, SUBSCRIBE
+from .binding import Binding
+from .client_facts import ClientFacts
+from .decision_cache import DecisionCache
+from .explanation import DecidedBy, Explanation, LayerAnswer, LayerKind
+from .patterns import CONTROL
+from .policy import RECEIVE_AS_SUBSCRIBED, WILDCARD_GUARD, Policy
+from .topic_trie import Entry
+
+
+class Layer(NamedTuple):
+    """Name one subject whose rules concern a client."""
+
+    kind: LayerKind
+    name: str
+    """The client id, user name, login, role, or "GROUP/ROLE"; empty for all."""
+    policy: Policy
+
+
+class ClientAccess:
+    """Decide for one client as of one generation of the directory; made by `build_access`."""
+
+    __slots__ = (
+        "_asked",
+        "_cache",
+        "_decisions",
+        "_defaults",
+        "_depth",
+        "_receive",
+        "_sensitive",
+        "checks_delivery",
+        "confined",
+        "facts",
+        "generation",
+        "layers",
+    )
+
+    def __init__(
+        self,
+        generation: int,
+        layers: tuple[Layer, ...],
+        facts: ClientFacts,
+        defaults: Mapping[int, bool],
+        confined: bool,
+        receive: int,
+        previous: "ClientAccess | None",
+    ) -> None:
+        """Take what decides; `receive` is the kind of RECEIVE, `previous` where bindings and decisions come from."""
+        self.generation = generation
+        self.layers = layers
+        """In the order in which they are asked. The first that has an answer decides."""
+        self.facts = facts
+        self.confined = confined
+        """Whether everything is denied that the layers do not allow."""
+        self._defaults = defaults
+        self._receive = receive
+        known: dict[Policy, Binding] = {}
+        if previous is not None and previous.facts == facts:
+            known.update(previous._asked)
+        self._asked = tuple([(layer.policy, known.get(layer.policy) or layer.policy.bind(facts)) for layer in layers])
+        self._depth = max([layer.policy.depth for layer in layers], default=1)
+        if previous is not None and previous._decides_like(self):
+            self._cache = previous._cache
+        else:
+            self._cache = DecisionCache()
+        self._decisions = self._cache.decisions
+        self._sensitive = 0
+        for layer in layers:
+            self._sensitive |= layer.policy.sensitive
+        self.checks_delivery = self._needs_delivery_checks()
+        """Whether deliveries must be checked one by one (RECEIVE), because a subscription may bring some that are not
+        allowed."""
+
+    def decide(self, operation: int, topic: str, qos: int, retain: bool) -> bool:
+        """Answer PUBLISH or RECEIVE for a topic name, SUBSCRIBE for a topic filter, shared or not."""
+        decision = self._decisions[operation].get(topic)
+        if decision is True or decision is False:
+            return decision
+        variant = 2 * qos + retain
+        if decision is not None and (known := decision.get(variant)) is not None:
+            return known
+        allowed = self._decide(operation, topic, qos, retain)
+        if self._sensitive & operation:
+            self._cache.keep_variant(operation, topic, variant, allowed)
+        else:
+            self._cache.keep(operation, topic, allowed)
+        return allowed
+
+    def _decide(self, operation: int, topic: str, qos: int, retain: bool) -> bool:
+        """Decide without the cache."""
+        if operation == SUBSCRIBE:
+            try:
+                topic = split_share(topic)[1]  # `$share/g/f` is a subscription to f
+            except InvalidTopic:
+                return False
+        asked = self._receive if operation == RECEIVE else operation
+        words = topic.split("/", self._depth)
+        for policy, binding in self._asked:
+            if policy.operations & asked:
+                entry = policy.find(asked, topic, words, qos, retain, binding)
+                if entry is not None:
+                    return entry.allow
+        return self._fall_back(operation, topic)[0]
+
+    def explain(self, operation: int, topic: str, qos: int, retain: bool) -> Explanation:
+        """Decide anew and say why; raise Invalid for a topic name or filter that no client could use."""
+        try:
+            if operation == SUBSCRIBE:
+                topic = split_share(topic)[1]
+                check_filter(topic)
+            else:
+                check_name(topic)
+        except InvalidTopic as error:
+            raise Invalid(f"'{topic[:200]}' cannot be decided on: {error}.") from None
+        asked = self._receive if operation == RECEIVE else operation
+        answers: list[LayerAnswer] = []
+        words = topic.split("/")
+        for layer, (policy, binding) in zip(self.layers, self._asked, strict=True):
+            entry = policy.find(asked, topic, words, qos, retain, binding)
+            answers.append(_answer(layer, entry))
+            if entry is not None:
+                return Explanation(entry.allow, layer.kind, tuple(answers))
+        allowed, decided_by = self._fall_back(operation, topic)
+        return Explanation(allowed, decided_by, tuple(answers))
+
+    def _fall_back(self, operation: int, topic: str) -> tuple[bool, DecidedBy]:
+        """Say what holds where no layer has an answer, and why."""
+        if self.confined:
+            return False, "confined"
+        if topic.startswith(CONTROL):
+            return False, "reserved"
+        return self._defaults[operation], "default"
+
+    def _decides_like(self, other: "ClientAccess") -> bool:
+        return (
+            len(self.layers) == len(other.layers)
+            and all(old.policy is new.policy for old, new in zip(self.layers, other.layers, strict=True))
+            and self.facts == other.facts
+            and self.confined == other.confined
+            and self._receive == other._receive
+            and (self._defaults is other._defaults or self._defaults == other._defaults)
+        )
+
+    def _needs_delivery_checks(self) -> bool:
+        if any(policy.hides(binding, self._receive) for policy, binding in self._asked):
+            return True
+        # Nothing is hidden, so what a rule allows to subscribe to it allows to receive too. What is left are
+        # subscriptions that a role or a default allows, and that bring what only the default of RECEIVE could allow.
+        if self._defaults[RECEIVE] and not self.confined:
+            return any(layer.policy.unreceived_control for layer in self.layers)
+        return any(layer.policy.unreceived for layer in self.layers) or (
+            self._defaults[SUBSCRIBE] and not self.confined
+        )
+
+
+def build_access(
+    generation: int,
+    layers: Sequence[Layer],
+    facts: ClientFacts,
+    defaults: Mapping[int, bool],
+    *,
+    confined: bool,
+    enforce_on_delivery: bool = True,
+    previous: ClientAccess | None = None,
+) -> ClientAccess:
+    """Put together what a client may do.
+
+    `confined` clients are denied what their layers do not allow, and are not asked about under the layer of all.
+    `enforce_on_delivery` is whether the subscribe rules of user names, client ids and all hide deliveries too. Where
+    `previous` decides by the very same policies, its decisions stay known; `defaults` must not be altered afterwards.
+    """
+    asked = tuple(layer for layer in layers if not (confined and layer.kind == "all"))
+    receive = RECEIVE if enforce_on_delivery else RECEIVE_AS_SUBSCRIBED
+    return ClientAccess(generation, asked, facts, defaults, confined, receive, previous)
+
+
+def _answer(layer: Layer, entry: Entry | None) -> LayerAnswer:
+    if entry is None:
+        return LayerAnswer(layer.kind, layer.name, None)
+    written = layer.policy.written(entry)
+    if written is None:
+        return LayerAnswer(layer.kind, layer.name, entry.allow, wildcard_guard=entry is WILDCARD_GUARD)
+    return LayerAnswer(layer.kind, layer.name, entry.allow, rule=written[1], position=written[0])

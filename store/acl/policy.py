@@ -1,0 +1,260 @@
+"""The compiled rules of one subject: of a client id, of a user name, of a role, for all, or derived from a state.
+
+Whatever path leads to them, of the rules that fit the lowest rank wins, so the answer is that of reading the list from
+the top. A policy does not change once it is made and shares nothing, so a thread may make it.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from logging import getLogger
+
+from ...broker.routing.topics import has_wildcard
+from ..errors import Invalid
+from ..records import PUBLISH, RECEIVE, SUBSCRIBE, AclType, Condition, Role, RoleAcl, Rule
+from .binding import Binding
+from .client_facts import ClientFacts
+from .conditions import CompiledCondition
+from .patterns import CONTROL, LITERAL_PREFIX, LITERAL_TYPES, Template, parse_acl_pattern, parse_pattern
+from .topic_trie import ALL_QOS, Entries, Entry, Levels, Row, TopicTrie
+
+RECEIVE_AS_SUBSCRIBED = 16
+"""The operation RECEIVE where denies of subscribe rules are not to hide anything."""
+
+WILDCARD_GUARD = Entry(-1, False, SUBSCRIBE)
+"""What a role that allows no wildcard subscriptions says of one, whatever its ACLs are."""
+
+_DELIVERIES = RECEIVE | RECEIVE_AS_SUBSCRIBED
+_ACTIONS = {"publish": PUBLISH, "subscribe": SUBSCRIBE, "all": PUBLISH | SUBSCRIBE}
+_ACL_OPERATIONS: dict[AclType, int] = {
+    # Unsubscribe ACLs are kept for those who read them back and never asked: MQTT 3.1.1 cannot refuse an UNSUBSCRIBE.
+    "publishClientSend": PUBLISH,
+    "publishClientReceive": _DELIVERIES,
+    "subscribeLiteral": SUBSCRIBE,
+    "subscribePattern": SUBSCRIBE,
+}
+
+_logger = getLogger(__name__)
+
+
+def operations(rule: Rule) -> int:
+    """Return the operations of a rule as a bit mask."""
+    return _ACTIONS[rule.action]
+
+
+def qos_mask(rule: Rule) -> int:
+    """Return the QoS levels of a rule as a bit mask."""
+    return sum(1 << qos for qos in set(rule.qos))
+
+
+class Policy:
+    """Decide by the rules of one subject; None where none of them fits.
+
+    Made by `of_rules`, `of_role` or `of_derived`, of rules that were checked before.
+    """
+
+    __slots__ = (
+        "_conditions",
+        "_guards_wildcards",
+        "_hiding",
+        "_of_everybody",
+        "_positions",
+        "_rules",
+        "_templates",
+        "_trie",
+        "depth",
+        "operations",
+        "sensitive",
+        "unreceived",
+        "unreceived_control",
+    )
+
+    def __init__(
+        self,
+        rules: Sequence[Rule] | Sequence[RoleAcl],
+        rows: Sequence[Row],
+        *,
+        positions: Sequence[int] | None = None,
+        conditions: Sequence[CompiledCondition | None] = (),
+        guards_wildcards: bool = False,
+        unreceived: Collection[str] = (),
+    ) -> None:
+        """Take rules and what they were compiled to.
+
+        `positions` has the place of a rank's rule, None for the same; `unreceived` the topics of ACLs that allow a
+        subscription without what it brings.
+        """
+        self._rules = rules
+        self._positions = positions
+        self._trie = TopicTrie(rows)
+        self.depth = self._trie.depth
+        self.operations = SUBSCRIBE if guards_wildcards else 0
+        """The operations, as a bit mask, about which it says anything."""
+        self._conditions = conditions
+        self._guards_wildcards = guards_wildcards
+        self.unreceived = bool(unreceived)
+        """Whether it may allow a subscription without allowing the deliveries that this brings."""
+        self.unreceived_control = any(topic.startswith(CONTROL) for topic in unreceived)
+        """The same for control topics."""
+        self.sensitive = 0
+        """The operations, as a bit mask, for which QoS or retain flag can make a difference."""
+        templates: dict[str, Template] = {}
+        hiding: dict[tuple[int, int | None], None] = {}
+        for topic, entry in rows:
+            self.operations |= entry.operations
+            if entry.qos_mask != ALL_QOS or entry.retain is not None:
+                self.sensitive |= entry.operations
+            if not entry.allow and entry.operations & _DELIVERIES:
+                hiding[entry.operations & _DELIVERIES, entry.condition] = None
+            if not isinstance(topic, str):
+                templates.update((level.key, level) for level in topic if isinstance(level, Template))
+        self._templates = tuple(templates.values())
+        self._hiding = tuple(hiding)
+        self._of_everybody = None if templates or conditions else Binding((), (), ClientFacts("", None))
+
+    @classmethod
+    def of_rules(cls, rules: Sequence[Rule]) -> "Policy":
+        """Compile rules as EMQX has them: the first in the list that fits decides.
+
+        Subscribe rules count for deliveries too (RECEIVE), so that a deny hides a topic from a wider subscription.
+        """
+        conditions: dict[Condition, int] = {}
+        rows: list[Row] = []
+        for rank, rule in enumerate(rules):
+            rows.extend(_rows_of_rule(rank, rule, conditions))
+        return cls(rules, rows, conditions=[_compile(condition) for condition in conditions])
+
+    @classmethod
+    def of_derived(cls, rules: Sequence[Rule]) -> "Policy":
+        """Compile rules that follow from a state and can only allow."""
+        if any(rule.permission != "allow" for rule in rules):
+            raise ValueError("a derived rule can only allow")
+        return cls.of_rules(rules)
+
+    @classmethod
+    def of_role(cls, role: Role) -> "Policy":
+        """Compile a role as Mosquitto's dynamic security reads it.
+
+        For a subscription: the guard against wildcards, then ACLs compared literally, then patterns that cover it;
+        patterns, and the ACLs of other operations, by priority. Only `publishClientReceive` counts for deliveries.
+        """
+        by_priority = sorted(range(len(role.acls)), key=lambda position: -role.acls[position].priority)
+        positions = sorted(by_priority, key=lambda position: role.acls[position].acltype not in LITERAL_TYPES)
+        rows: list[Row] = []
+        subscribed: dict[Levels, str] = {}
+        received: set[Levels] = set()
+        for rank, position in enumerate(positions):
+            acl = role.acls[position]
+            mask = _ACL_OPERATIONS.get(acl.acltype)
+            if mask is None:
+                continue
+            is_literal = acl.acltype in LITERAL_TYPES
+            levels = tuple(acl.topic.split("/")) if is_literal else parse_acl_pattern(acl.topic)
+            rows.append((acl.topic if is_literal else levels, Entry(rank, acl.allow, mask)))
+            if acl.allow and mask & SUBSCRIBE:
+                subscribed[levels] = acl.topic
+            elif acl.allow and mask & RECEIVE:
+                received.add(levels)
+        return cls(
+            role.acls,
+            rows,
+            positions=positions,
+            guards_wildcards=not role.allow_wildcard_subs,
+            unreceived=tuple(topic for levels, topic in subscribed.items() if levels not in received),
+        )
+
+    def bind(self, facts: ClientFacts) -> Binding:
+        """Work out what the rules mean for a client; once for a session is enough."""
+        return self._of_everybody or Binding(self._templates, self._conditions, facts)
+
+    def hides(self, binding: Binding, operation: int) -> bool:
+        """Tell whether a rule may hide deliveries that a wider subscription would bring; for a kind of RECEIVE."""
+        return any(mask & operation and binding.holds(condition, False) for mask, condition in self._hiding)
+
+    def find(
+        self, operation: int, topic: str, words: list[str], qos: int, retain: bool, binding: Binding
+    ) -> Entry | None:
+        """Find what decides on a topic name (PUBLISH, RECEIVE) or on a filter without share prefix (SUBSCRIBE).
+
+        `words` are its levels; what lies deeper than `depth` of them may be left in one.
+        """
+        if operation != SUBSCRIBE:
+            found = self._trie.matching(topic, words, binding.texts)
+            if binding.conditional:
+                found = [binding.usable(entries) for entries in found]
+            return _first(found, operation, 1 << qos, retain) if found else None
+        if self._guards_wildcards and has_wildcard(topic):
+            return WILDCARD_GUARD
+        found, loosely = self._trie.covering(topic, words, binding.texts)
+        if binding.conditional:
+            found = [binding.usable(entries) for entries in found]
+            loosely = [binding.usable(entries) for entries in loosely]
+        if loosely and self._positions is None:
+            # A deny rule also concerns what EMQX's own comparison takes it to concern; a role's ACL does not.
+            found += [[entry for entry in entries if not entry.allow] for entries in loosely]
+        return _first(found, operation, 1 << qos, False) if found else None
+
+    def written(self, entry: Entry) -> tuple[int, Rule | RoleAcl] | None:
+        """Return the place, from 0, and the text of the rule that an entry came from; None for the wildcard guard."""
+        if entry is WILDCARD_GUARD:
+            return None
+        position = entry.rank if self._positions is None else self._positions[entry.rank]
+        return position, self._rules[position]
+
+
+def _first(lists: list[Entries], operation: int, qos_bit: int, retain: bool) -> Entry | None:
+    """Return the lowest-ranked entry that fits."""
+    best: Entry | None = None
+    for entries in lists:
+        for entry in entries:
+            if best is not None and best.rank < entry.rank:
+                break
+            if entry.operations & operation and entry.qos_mask & qos_bit and entry.retain in (None, retain):
+                best = entry
+                break
+    return best
+
+
+def _rows_of_rule(rank: int, rule: Rule, conditions: dict[Condition, int]) -> Iterator[Row]:
+    mask = operations(rule)
+    allow = rule.permission == "allow"
+    qos = qos_mask(rule)
+    condition = None
+    if rule.condition is not None and rule.condition != Condition():
+        condition = conditions.setdefault(rule.condition, len(conditions))
+    is_literal = rule.topic.startswith(LITERAL_PREFIX)
+    text = rule.topic.removeprefix(LITERAL_PREFIX)
+    topic = text if is_literal else parse_pattern(text)
+    deliveries = _deliveries(rule, is_literal, qos)
+    if rule.retain is None and qos == ALL_QOS and not (is_literal and deliveries):
+        yield topic, Entry(rank, allow, mask | deliveries, condition=condition)
+        return
+    if mask & PUBLISH:
+        yield topic, Entry(rank, allow, PUBLISH, qos, rule.retain, condition)
+    if mask & SUBSCRIBE:
+        # The retain condition is about a publish; a subscription has no retain flag.
+        yield topic, Entry(rank, allow, SUBSCRIBE, qos, None, condition)
+    if deliveries:
+        yield tuple(text.split("/")) if is_literal else topic, Entry(rank, allow, deliveries, condition=condition)
+
+
+def _deliveries(rule: Rule, is_literal: bool, qos: int) -> int:
+    """Tell which kinds of RECEIVE a rule counts for.
+
+    An allow counts for each topic of its filter, even where the filter was written `eq`: the subscription it allows
+    brings all of them. An allow for some QoS only counts for all, as the QoS was settled when the client subscribed.
+    A literal deny is about asking for that very filter (`eq #` forbids subscribing to everything at once) and a deny
+    for some QoS only about the QoS asked for; neither means that the messages are to be kept from the client.
+    """
+    if not operations(rule) & SUBSCRIBE:
+        return 0
+    if rule.permission == "allow":
+        return _DELIVERIES
+    return 0 if is_literal or qos != ALL_QOS else RECEIVE
+
+
+def _compile(condition: Condition) -> CompiledCondition | None:
+    try:
+        return CompiledCondition(condition)
+    except Invalid as error:
+        # It was valid when it was written: another release of the `regex` package may see that in another way.
+        _logger.error("a condition cannot be asked any more; a deny with it holds for everybody: %s", error.message)
+        return None

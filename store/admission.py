@@ -1,0 +1,143 @@
+"""May a client connect whose login was proved, or who has none? The same answer for all ways to prove it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from .bans import Bans
+from .integrations import Integrations
+from .logins import Logins
+from .names import is_one_level
+from .records import Ban, Login
+from .tenants import Tenants
+
+
+class Outcome(Enum):
+    """Name what came of an authentication."""
+
+    ACCEPTED = auto()
+    WRONG = auto()
+    """Unknown name or wrong secret; which of the two is not told."""
+    NOT_ALLOWED = auto()
+    """Anonymous where that is not allowed, or known with the right secret but switched off, expired or without role."""
+    CLIENT_ID = auto()
+    """The client id is another login's, or not the one that this login must have."""
+    BANNED = auto()
+    MALFORMED = auto()
+    """The client broke the rules of its authentication method."""
+    OVERLOADED = auto()
+    """Too many checks are waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Hold the outcome, and for an accepted client who it is."""
+
+    outcome: Outcome
+    log: str = ""
+    """A sentence for the log, never a secret."""
+    principal: str | None = None
+    """None for an accepted anonymous client."""
+    superuser: bool = False
+    confined: bool = False
+    valid_until: float | None = None
+    """Seconds since the epoch."""
+    username: str | None = None
+    """The user name that was proved, where it may differ from the one presented."""
+    answer: bytes | None = field(default=None, repr=False)
+    """The server's last message of the authentication method, for an accepted client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Describe a client that wants to connect."""
+
+    client_id: str
+    """As it sent it; empty where it leaves the choice to the server."""
+    username: str | None
+    peer_host: str = ""
+    """Its address; empty where it has none."""
+
+
+def guessed(attempt: Attempt) -> tuple[str, ...]:
+    """Name whose password may be being tried, for the limiter; user names and client ids are told apart.
+
+    Both count whichever of them is a login, or there is none: what is counted for whom would tell.
+    """
+    names = () if attempt.username is None else (f"u:{attempt.username}",)
+    # An empty client id, which many may have, is no login's.
+    return (*names, f"c:{attempt.client_id}") if attempt.client_id else names
+
+
+class Admission:
+    """Decide by the state in memory; a stranger learns nothing by it, for all but bans asks for a proof first."""
+
+    def __init__(
+        self, logins: Logins, tenants: Tenants, integrations: Integrations, bans: Bans, clock: Callable[[], float]
+    ) -> None:
+        self._logins = logins
+        self._tenants = tenants
+        self._integrations = integrations
+        self._bans = bans
+        self._clock = clock
+
+    def banned(self, attempt: Attempt) -> Verdict | None:
+        """Refuse a client id or an address that is banned, before anything is proved."""
+        return _banned(self._bans.find(attempt.client_id, attempt.peer_host))
+
+    def anonymous(self, attempt: Attempt) -> Verdict:
+        """Decide on a client that has no login."""
+        if self._logins.owner_of(attempt.client_id) is not None:
+            # In the words for a wrong password: nothing was proved, so nothing is to be learnt.
+            return Verdict(Outcome.WRONG, _RESERVED.log)
+        return Verdict(Outcome.ACCEPTED)
+
+    def admit(self, login: Login, attempt: Attempt) -> Verdict:
+        """Decide on a client whose login was proved, by whatever means."""
+        for name in {login.login if login.login_type == "username" else None, attempt.username} - {None}:
+            if banned := _banned(self._bans.find_username(str(name))):
+                return banned
+        refusal = self._refusal(login) or self._client_id_refusal(login, attempt.client_id)
+        if refusal is not None:
+            return refusal
+        return Verdict(
+            Outcome.ACCEPTED,
+            principal=login.id,
+            superuser=login.superuser,
+            confined=login.confined,
+            valid_until=login.valid_until,
+        )
+
+    def _refusal(self, login: Login) -> Verdict | None:
+        if not self._tenants.is_enabled(login.tenant):
+            return Verdict(Outcome.NOT_ALLOWED, "the login's organization is switched off")
+        if login.disabled:
+            return Verdict(Outcome.NOT_ALLOWED, "the login is disabled or paused")
+        if login.valid_until is not None and login.valid_until <= self._clock():
+            return Verdict(Outcome.NOT_ALLOWED, "the login has expired")
+        if login.kind == "haltian_key" and not self._integrations.readable(login.id):
+            return Verdict(Outcome.NOT_ALLOWED, "the key lacks its role or an active integration")
+        return None
+
+    def _client_id_refusal(self, login: Login, client_id: str) -> Verdict | None:
+        if login.clientid_mode == "required" and client_id != login.clientid:
+            return Verdict(Outcome.CLIENT_ID, "the login must connect with another client id")
+        if login.clientid_mode == "per_connection" and not self._is_free_level(client_id):
+            return Verdict(Outcome.CLIENT_ID, "the client id cannot be a level of this login's topics")
+        if self._logins.owner_of(client_id) not in (None, login.id):
+            return _RESERVED
+        return None
+
+    def _is_free_level(self, client_id: str) -> bool:
+        """Tell whether a client id can stand for a device of a shared login; a login of its own it must not be."""
+        # The server's own choice for an empty one can.
+        return is_one_level(client_id) and self._logins.find("username", client_id) is None
+
+
+_RESERVED = Verdict(Outcome.CLIENT_ID, "the client id is reserved for another login")
+
+
+def _banned(ban: Ban | None) -> Verdict | None:
+    if ban is None:
+        return None
+    return Verdict(Outcome.BANNED, f"banned by {ban.who_type} {ban.who[:200]!r}")

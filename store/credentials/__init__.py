@@ -1,0 +1,1 @@
+"""Secrets: how they are kept, checked and limited, and what an import makes of other programs' hashes."""
