@@ -41,8 +41,8 @@ bench: $(VENV)/dev.stamp ## Compare the throughput with stock amqtt's
 soak: $(VENV)/dev.stamp ## Let 5 of 100 subscribers never read, 60 s at QoS 0 and 60 s at QoS 1
 	$(BIN)/python bench/slow_consumer.py --seconds 60
 
-fuzz: $(VENV)/dev.stamp ## Feed the decoders and the routing 4,000 inputs for each property, some minutes
-	$(BIN)/python -m pytest -q -n $(JOBS) --hypothesis-profile=fuzz tests/protocol tests/routing tests/listeners/test_proxy_protocol.py
+fuzz: $(VENV)/dev.stamp ## Feed the decoders, the routing and the importers 4,000 inputs for each property, some minutes
+	$(BIN)/python -m pytest -q -n $(JOBS) --hypothesis-profile=fuzz tests/protocol tests/routing tests/listeners/test_proxy_protocol.py tests/store/importing/test_any_input.py
 
 clean: ## Remove what the other targets made, ./data excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

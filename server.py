@@ -58,8 +58,9 @@ class Server:
             lock = self._take_data_directory()
             directory = await self._open_store(announce)
             broker = await self._start_broker(directory)
-            await self._start_api(broker, directory)
+            await self._start_api(broker, directory, lock)
             lock.announce(self.addresses["api"])
+            self._started.callback(lock.withdraw)
             # What was loaded stays for as long as the server runs; looking through a hundred thousand logins at each
             # full collection would hold the event loop for tenths of a second.
             gc.collect()
@@ -70,7 +71,7 @@ class Server:
             raise
 
     async def stop(self) -> None:
-        """Take down API, broker, store and lock, in this order; a second call does nothing."""
+        """Take back the API's address, then take down API, broker, store and lock; a second call does nothing."""
         await self._started.aclose()
 
     def _check_anonymous(self, directory: Directory) -> None:
@@ -131,11 +132,14 @@ class Server:
             self.addresses.setdefault(kind, format_address(*address))
         return broker
 
-    async def _start_api(self, broker: Broker, directory: Directory) -> None:
+    async def _start_api(self, broker: Broker, directory: Directory, lock: DataDirectoryLock) -> None:
         section = self.settings.api
         host, port = split_address(section.bind)
         application = create_application(
-            broker=broker, directory=directory, settings=ApiSettings(**section.model_dump(exclude={"bind"}))
+            broker=broker,
+            directory=directory,
+            settings=ApiSettings(**section.model_dump(exclude={"bind"})),
+            prove=lock.prove,
         )
         runner = create_runner(application, shutdown_timeout=_API_SHUTDOWN_SECONDS)
         await runner.setup()
@@ -201,7 +205,10 @@ def _within_files(settings: MqttSettings) -> MqttSettings:
 
 
 def _print_line(text: str) -> None:
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise StartError(f"Standard output takes nothing: {error.strerror}.") from error
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from acl_store import PASSWORD, build_store, user
+from acl_store import PASSWORD, WATCHERS_FROM, build_store, user
 from quick import cpu_seconds, receive
 from wardenmq.broker.access import Identity
 from wardenmq.broker.access_control import AccessControl
@@ -51,6 +51,7 @@ MAX_RECONNECT_MS = 2.0
 PRINCIPALS = RULES = 100_000
 UNCACHED_TOPICS = 2_000
 STORM_CLIENTS = 100
+STORM_WATCHERS = 20
 STORM_WRITES = 1_000
 RECONNECTING = 1_000
 FIRST_AT_ONCE = 50
@@ -322,7 +323,10 @@ def measure_store(report: Report, data: Path) -> None:
                     report.line(f"write: {kind}", statistics.median(taken), "ms", MAX_WRITE_MS, worst)
 
 
-# -- writes while clients publish
+# -- writes while clients publish and subscribe
+
+Decided = tuple[float, float, bool]
+"""When it was asked for, when the answer came, and whether it was allowed."""
 
 
 @dataclass
@@ -330,17 +334,19 @@ class Publisher:
     """Publish at QoS 1, one message after the other, and keep when each was sent, answered, and how."""
 
     sock: socket.socket
-    message: bytes
+    head: bytes
+    """The message without the time at which it is sent."""
     sent_at: float = 0.0
-    answers: list[tuple[float, float, bool]] = field(default_factory=list)
+    answers: list[Decided] = field(default_factory=list)
 
     def send(self) -> None:
         """Send the next one."""
-        self.sent_at = time.monotonic()
-        self.sock.send(self.message)
+        stamp = b"%032.9f" % time.monotonic()
+        self.sent_at = float(stamp)
+        self.sock.send(packet(0x32, self.head + stamp))
 
     def take(self) -> None:
-        """Take the answer to the last one, a PUBACK of 4 bytes or, with a reason code, of 5 or 6."""
+        """Take the answer to the last one, a PUBACK of 4 bytes or, with a reason code, of 5 or 6; send the next."""
         data = self.sock.recv(64)
         if len(data) < 4 or data[0] != 0x40 or len(data) != data[1] + 2:
             raise RuntimeError(f"no PUBACK but {data.hex()}")
@@ -348,41 +354,99 @@ class Publisher:
         if reason not in (0, 0x10, NOT_AUTHORIZED):
             raise RuntimeError(f"a PUBACK with {reason:#x}")
         self.answers.append((self.sent_at, time.monotonic(), reason != NOT_AUTHORIZED))
+        self.send()
+
+
+@dataclass
+class Watcher:
+    """Subscribe to a publisher's topics for good, and again and again to a zone; keep what comes and the answers."""
+
+    sock: socket.socket
+    zone: bytes
+    data: bytes = b""
+    asked_at: float = 0.0
+    answers: list[Decided] = field(default_factory=list)
+    received: dict[float, float] = field(default_factory=dict)
+    """When the messages came, by when they were sent."""
+
+    def send(self) -> None:
+        """Ask for the zone."""
+        self.asked_at = time.monotonic()
+        self.sock.send(packet(0x82, b"\x00\x01\x00" + text(self.zone) + b"\x00"))
+
+    def take(self) -> None:
+        """Take what is there of SUBACKs and messages, all shorter than 128 bytes; ask again once answered."""
+        self.data += self.sock.recv(65_536)
+        while len(self.data) >= 2 and len(self.data) >= (end := 2 + self.data[1]):
+            taken, self.data = self.data[:end], self.data[end:]
+            if taken[0] == 0x30:
+                self.received[float(taken[-32:])] = time.monotonic()
+            elif taken[0] == 0x90 and taken[-1] in (0, NOT_AUTHORIZED):
+                self.answers.append((self.asked_at, time.monotonic(), taken[-1] == 0))
+                self.send()
+            else:
+                raise RuntimeError(f"neither message nor SUBACK but {taken.hex()}")
 
 
 def measure_storm(report: Report, data: Path) -> None:
-    """Have clients publish while rules are written, and hold every answer against the rules that were in force."""
-    print(f"{STORM_WRITES:,} rule writes while {STORM_CLIENTS} clients publish")
+    """Have clients publish and subscribe while rules are written, and hold what they get against those in force."""
+    print(f"{STORM_WRITES:,} rule writes while {STORM_CLIENTS} clients publish and {STORM_WATCHERS} subscribe")
     with running(data) as server, ExitStack() as stack:
+        server.begin("watchers", STORM_WATCHERS)
+        server.end()
         publishers: list[Publisher] = []
+        watchers: list[Watcher] = []
         for number in range(STORM_CLIENTS):
             sock = stack.enter_context(server.connect(f"storm-{number}", user(number), version5=True))
-            topic = text(f"site/{user(number)}/state".encode())
-            publishers.append(Publisher(sock, packet(0x32, topic + b"\x00\x01\x00" + b"x" * 32)))
+            publishers.append(Publisher(sock, text(f"site/{user(number)}/state".encode()) + b"\x00\x01\x00"))
+        for number in range(STORM_WATCHERS):
+            sock = stack.enter_context(server.connect(f"watch-{number}", user(WATCHERS_FROM + number), version5=True))
+            sock.sendall(packet(0x82, b"\x00\x02\x00" + text(f"site/{user(number)}/#".encode()) + b"\x00"))
+            receive(sock, b"\x90\x04\x00\x02\x00\x00")
+            watchers.append(Watcher(sock, f"zone/{number}/#".encode()))
         with selectors.DefaultSelector() as selector:
-            for publisher in publishers:
-                selector.register(publisher.sock, selectors.EVENT_READ, publisher)
-                publisher.send()
+            for client in (*publishers, *watchers):
+                selector.register(client.sock, selectors.EVENT_READ, client)
+                client.send()
             run(selector, until=after(0.5))
             cpu, begun = cpu_seconds(server.watched), time.monotonic()
-            server.begin("storm", STORM_CLIENTS, STORM_WRITES)
+            server.begin("storm", STORM_CLIENTS, STORM_WATCHERS, STORM_WRITES)
             run(selector, until=server.answered)
             cpu, wall = cpu_seconds(server.watched) - cpu, time.monotonic() - begun
             run(selector, until=after(0.2))
         told = server.end()
-    decided = sum(len(publisher.answers) for publisher in publishers)
-    denied = sum(not allowed for publisher in publishers for _, _, allowed in publisher.answers)
-    wrong = sum(
-        wrong_answers(publisher.answers, [entry for entry in told["timeline"] if entry[0] == number])
-        for number, publisher in enumerate(publishers)
-    )
     report.line("writes", STORM_WRITES / wall, "/s", note=f"  ({cpu / wall:.0%} of a processor)")
-    report.line("publishes decided", decided, "", note=f"  ({denied:,} denied)")
-    report.line("wrong decisions", wrong, "", 0)
+    for kind, limit in (("one rule", MAX_WRITE_MS), ("whole list", None)):
+        taken = told["taken"][kind]
+        worst = f"  (slowest {max(taken):.1f})"
+        report.line(f"write: {kind} of 9,700 for all", statistics.median(taken), "ms", limit, worst)
+    subscribed = [deliveries(publishers[number], watcher) for number, watcher in enumerate(watchers)]
+    for what, name, decided in (
+        ("publishes", "publish", [publisher.answers for publisher in publishers]),
+        ("subscriptions", "zone", [watcher.answers for watcher in watchers]),
+        ("deliveries", "shown", subscribed),
+    ):
+        count = sum(map(len, decided))
+        denied = sum(not allowed for each in decided for _, _, allowed in each)
+        wrong = sum(
+            wrong_answers(each, [entry for entry in told["timeline"] if entry[0] == f"{name} {number}"])
+            for number, each in enumerate(decided)
+        )
+        report.line(f"{what} decided", count, "", note=f"  ({denied:,} denied)")
+        report.line(f"{what}: wrong decisions", wrong, "", 0)
+        if not denied or denied == count:
+            report.failed.append(f"a storm that denies some {what} and allows some")
     report.line("longest stall of the loop", told["stall"] * 1_000, "ms", MAX_STALL_MS)
     report.line("longest turn of the loop, processor time", told["stall_cpu"] * 1_000, "ms", MAX_STALL_MS)
-    if not denied or denied == decided:
-        report.failed.append("a storm that denies some and allows some")
+
+
+def deliveries(publisher: Publisher, watcher: Watcher) -> list[Decided]:
+    """Tell of each message that was accepted whether it came: it was decided on until it came or was acknowledged."""
+    return [
+        (sent, max(answered, watcher.received.get(sent, 0.0)), sent in watcher.received)
+        for sent, answered, allowed in publisher.answers
+        if allowed
+    ]
 
 
 def after(seconds: float) -> Callable[[], bool]:
@@ -392,12 +456,11 @@ def after(seconds: float) -> Callable[[], bool]:
 
 
 def run(selector: selectors.BaseSelector, until: Callable[[], bool]) -> None:
-    """Take answers and send the next messages."""
+    """Have the clients take what comes, and go on."""
     looked = 0.0
     while True:
         for key, _ in selector.select(0.01):
             key.data.take()
-            key.data.send()
         if (now := time.monotonic()) - looked > 0.005:
             looked = now
             if until():

@@ -14,7 +14,10 @@ from wardenmq.store.records import Rule
 
 PASSWORD = "bench-password"
 BATCH = 1_000
-RULES_FOR_ALL = 10_000
+WATCHERS_FROM = 50_000
+"""The users from there on subscribe to what the first ones publish."""
+RULES_FOR_ALL = 9_700
+"""So that some can be added: a list may have 10,000."""
 RULES_OF_CLIENT_IDS = 10_000
 
 
@@ -26,6 +29,15 @@ def user(number: int) -> str:
 def own_rule(number: int, *, allowed: bool) -> Rule:
     """Give the one rule of a user."""
     return Rule(f"site/{user(number)}/#", "allow" if allowed else "deny", "publish")
+
+
+def rules_of_watcher(number: int, *, shown: bool, zone: bool) -> list[Rule]:
+    """Give the rules of a user who watches another one's topics and asks for a zone, each allowed or not."""
+    return [
+        Rule(f"site/{user(number)}/state", "allow" if shown else "deny", "subscribe"),
+        Rule(f"zone/{number}/#", "allow" if zone else "deny", "subscribe"),
+        Rule(f"site/{user(number)}/#", "allow", "subscribe"),
+    ]
 
 
 def hashed_password() -> StoredSecret:

@@ -134,6 +134,15 @@ class RightsKeeper(Protocol):
         ...
 
 
+@runtime_checkable
+class StandingAuthorizer(Protocol):
+    """Know whether its decisions on a client are still what they were."""
+
+    def standing(self, client: Identity) -> object:
+        """Give what is equal to what was given before only if all decisions since then, and now, are the same."""
+        ...
+
+
 BanTest = Callable[[str, str | None, str], bool]
 """Tell of a client id, a user name and a peer's address whether they are banned."""
 
@@ -164,6 +173,16 @@ class AccessChange(Protocol):
     @property
     def banned_usernames(self) -> Collection[str]:
         """User names whose live sessions are to be closed."""
+        ...
+
+    @property
+    def required_client_ids(self) -> Mapping[str, str]:
+        """The only client ids that principals may have: their live sessions with others are to be closed."""
+        ...
+
+    @property
+    def reserved_client_ids(self) -> Mapping[str, str]:
+        """The principals whose alone client ids are: live sessions of others with these are to be closed."""
         ...
 
     @property

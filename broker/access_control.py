@@ -17,6 +17,7 @@ from .access import (
     Identity,
     Refuse,
     RightsKeeper,
+    StandingAuthorizer,
     TopicAuthorizer,
 )
 from .protocol.reason_codes import ReasonCode
@@ -33,9 +34,15 @@ class AccessControl:
         self._enhanced: list[EnhancedAuthenticator] = []
         self._rights: list[RightsKeeper] = []
         self._authorizers: list[TopicAuthorizer] = []
+        self._standing: list[StandingAuthorizer] | None = []
+        """The authorizers again, unless one of them cannot tell whether it still decides alike."""
         self._foreign_topic: list[BaseTopicPlugin] = []
         self._decide: Callable[[Identity, int, str, int, bool], bool | None] | None = None
         """How to ask our own topic plugins; None where there is none."""
+        self.authenticating: tuple[str, ...] = ()
+        """The classes of the plugins that decide on clients."""
+        self.authorizing: tuple[str, ...] = ()
+        """The classes of the plugins that decide on topics."""
         self.allowed = 0
         self.denied = 0
 
@@ -50,12 +57,18 @@ class AccessControl:
                 self._enhanced.append(auth)
             if isinstance(auth, RightsKeeper):
                 self._rights.append(auth)
+        self.authenticating = tuple(map(_name_of, auth_plugins))
+        self.authorizing = tuple(map(_name_of, topic_plugins))
         self._authenticators.sort(key=lambda each: isinstance(each, RightsKeeper))
         for topic in topic_plugins:
             if isinstance(topic, TopicAuthorizer):
                 self._authorizers.append(topic)
             else:
                 self._foreign_topic.append(topic)
+        standing: list[StandingAuthorizer] = [
+            each for each in self._authorizers if isinstance(each, StandingAuthorizer)
+        ]
+        self._standing = standing if len(standing) == len(self._authorizers) else None
         if self._authorizers:
             self._decide = self._authorizers[0].authorize if len(self._authorizers) == 1 else self._ask_all
 
@@ -144,6 +157,17 @@ class AccessControl:
                 return True
         return False
 
+    def standing(self, client: Identity) -> tuple[object, ...] | None:
+        """Give what is equal to what was given before only if all that is decided on a client stayed the same.
+
+        None where that cannot be told. What the client was found to be must be as of now: see `renew`.
+        """
+        if self._standing is None:
+            return None
+        if client.superuser:
+            return (True,)
+        return (False, *[authorizer.standing(client) for authorizer in self._standing])
+
     async def consult(self, view: AmqttSession, action: Action, topic: str) -> bool:
         """Ask the foreign topic plugins; each must answer True, as in amqtt."""
         for plugin in self._foreign_topic:
@@ -154,6 +178,10 @@ class AccessControl:
                 _logger.exception("topic plugin %s failed", type(plugin).__name__)
                 return False
         return True
+
+
+def _name_of(plugin: object) -> str:
+    return f"{type(plugin).__module__}.{type(plugin).__qualname__}"
 
 
 def _nobody_decided() -> Refuse:

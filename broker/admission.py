@@ -4,12 +4,13 @@ Authentication comes before any session is looked up: a stranger who knows a cli
 what belongs to it.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from inspect import isawaitable
 from logging import getLogger
 from secrets import token_hex
 from time import time
-from typing import Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from amqtt.events import BrokerEvents
 
@@ -21,6 +22,7 @@ from .protocol.encode import encode_connack5
 from .protocol.packets import Connect, Properties
 from .protocol.properties import PropertyId
 from .protocol.reason_codes import ReasonCode
+from .reservation import Reservation
 from .session import Session
 from .topic_aliases import OutgoingAliases
 
@@ -73,6 +75,9 @@ class Admission:
         self.accept = Accept()
         self.view: SessionView | None = None
         self.session: Session | None = None
+        self.checks: Coroutine[Any, Any, None] | None = None
+        """What is left of looking through the session that is taken up."""
+        self._opening: asyncio.Future[None] | None = None
         self.session_present = False  # [MQTT-3.2.2-1], [MQTT-3.2.2-3], [MQTT5-3.2.2-2]
         self.answer: Properties = {}
 
@@ -87,11 +92,11 @@ class Admission:
         out.max_packet_size = cast("int", properties.get(PropertyId.MAXIMUM_PACKET_SIZE, 0))
         out.problem_information = bool(properties.get(PropertyId.REQUEST_PROBLEM_INFORMATION, 1))
 
-    def begin(self) -> Challenge | Awaitable[Decision] | None:
+    def begin(self) -> Challenge | Awaitable[Decision | None] | None:
         """Run the steps; None when all are done.
 
-        A `Challenge` goes to the client, whose answer goes to `proceed`; what must be awaited goes to `decided`.
-        Raises `Refused`.
+        A `Challenge` goes to the client, whose answer goes to `proceed`; what must be awaited goes to `decided`, or if
+        it is None there is nothing left to do. Raises `Refused`, also when awaited.
         """
         self.check_limits()
         self.choose_client_id()
@@ -103,21 +108,52 @@ class Admission:
             return decision
         return self.decided(decision)
 
-    def proceed(self, data: bytes | None) -> Challenge | Awaitable[Decision] | None:
+    def proceed(self, data: bytes | None) -> Challenge | Awaitable[Decision | None] | None:
         """Take the client's next word in an enhanced authentication; the answer is that of `begin`."""
         if self.exchange is None:
             raise Refused(ReasonCode.PROTOCOL_ERROR, "AUTH without an authentication method")
         decision = self.exchange.respond(data)
         return decision if isawaitable(decision) else self.decided(decision)
 
-    def decided(self, decision: Decision) -> Challenge | None:
-        """Take the authenticators' answer and, if it is the last one, run the remaining steps; raises `Refused`."""
+    def decided(self, decision: Decision) -> Challenge | Awaitable[None] | None:
+        """Take the authenticators' answer and, if it is the last one, run the remaining steps.
+
+        What is returned must be awaited if it can be. Raises `Refused`, also then.
+        """
         if isinstance(decision, Challenge):
             return decision
         self.require_acceptance(decision)
         for step in _STEPS:
             step(self)
+        if self.checks is not None:
+            self._opening = asyncio.ensure_future(self._open_when_checked(self.checks))
+            return asyncio.shield(self._opening)  # or a client that goes would leave its place taken
+        self._open()
         return None
+
+    async def _open_when_checked(self, checks: Coroutine[Any, Any, None]) -> None:
+        """Let the client in once its session has been looked through, unless it was closed meanwhile."""
+        session, out = self._session(), self.gate.out
+        place, checked = session.link, False
+        try:
+            await checks
+            checked = not out.closed
+        finally:
+            if not checked and session.link is place:  # the client has gone, or its time to connect is over
+                self.engine.detach(session, graceful=True)
+        if not checked:
+            return
+        if session.link is not place or not isinstance(place, Reservation):
+            closed_for = place.closed_for if isinstance(place, Reservation) else None
+            taken_over = closed_for is ReasonCode.SESSION_TAKEN_OVER
+            reason = ReasonCode.SERVER_UNAVAILABLE if taken_over else ReasonCode.NOT_AUTHORIZED
+            raise Refused(reason, "closed before it was let in")
+        session.will, session.link = self.connect.will, out
+        self._open()
+
+    def _open(self) -> None:
+        for step in _LAST_STEPS:
+            step(self)
 
     def check_limits(self) -> None:
         """Refuse what is too long, and a will that could not be published."""
@@ -270,13 +306,14 @@ class Admission:
         session = self.session
         if session is None:  # [MQTT5-3.1.2-6]
             session = self.session = Session(identity, engine.settings, engine.absent)
-            session.access_generation = engine.rechecks.generation
+            engine.rechecks.enter(session)
             engine.counters.sessions_created += 1
         else:
             engine.registry.remove(session)
             engine.wills.forget(session)
-            if _rights_of(session.identity) != _rights_of(identity):
-                session.access_generation = -1
+            if not session.claimed:
+                session.checked_by = None  # nobody was asked about what the server subscribed it to
+            identity.policy = session.identity.policy  # so that its authoriser sees whether anything has changed
             session.identity = identity
             engine.router.invalidate()
             engine.counters.sessions_resumed += 1
@@ -288,25 +325,27 @@ class Admission:
                 self.view.username = accept.username
         session.view = self.view
         if self.session_present:
-            engine.rechecks.recheck_resumed(session)
+            self.checks = engine.rechecks.recheck(session)
 
     def attach(self) -> None:
-        """Let the connection carry the session."""
+        """Let the connection carry the session, or keep its place while the session is being looked through."""
         session, connect, gate = self._session(), self.connect, self.gate
         session.protocol_version = connect.protocol_version
         session.protocol_name = connect.protocol_name
         session.keep_alive = self.keep_alive  # [MQTT5-3.2.2-22]
         session.clean_start = connect.clean_start
         session.expiry_interval = self.expiry_interval
-        session.will = connect.will  # [MQTT5-3.1.2-7]
+        session.will = connect.will if self.checks is None else None  # [MQTT5-3.1.2-7]
         session.connected_at = time()
         session.disconnected_at = None  # [MQTT-4.1.0-2], [MQTT5-4.1.0-1]
         session.peer_host, session.peer_port, session.listener = gate.peer_host, gate.peer_port, gate.listener_id
         session.traffic = gate.out.traffic
         self._take_client_limits(session)
-        session.link = gate.out
+        session.link = gate.out if self.checks is None else Reservation(gate.out.traffic)
         self.engine.registry.connected_count += 1
         self.engine.counters.connected += 1
+        if self.accept.valid_until is not None:
+            self.engine.validity.set(session, self.accept.valid_until)
 
     def _take_client_limits(self, session: Session) -> None:
         """Keep to what an MQTT 5 client says that it can take."""
@@ -329,8 +368,6 @@ class Admission:
     def acknowledge(self) -> None:
         """Send the CONNACK."""
         self.gate.admitted(self._session(), self.session_present, self.answer)  # [MQTT-3.1.4-4], [MQTT5-3.1.4-5]
-        if self.accept.valid_until is not None:
-            self.engine.validity.set(self._session(), self.accept.valid_until)
         self.engine.events.fire(BrokerEvents.CLIENT_CONNECTED, client_id=self.client_id, client_session=self.view)
 
     def _answer(self) -> Properties:
@@ -407,23 +444,14 @@ _STEPS: tuple[Callable[[Admission], None], ...] = (
     Admission.take_over,
     Admission.restore,
     Admission.attach,
-    Admission.acknowledge,  # [MQTT-3.2.0-1], [MQTT5-3.2.0-1]
-    Admission.deliver_backlog,
 )
 """What follows authentication, in this order."""
 
-
-def _rights_of(identity: Identity) -> tuple[object, ...]:
-    """Give what decides on what a client may do, beside the rules themselves."""
-    return (
-        identity.username,
-        identity.principal,
-        identity.superuser,
-        identity.confined,
-        identity.listener,
-        identity.peer_host,
-        identity.certificate_name,
-    )
+_LAST_STEPS: tuple[Callable[[Admission], None], ...] = (
+    Admission.acknowledge,  # [MQTT-3.2.0-1], [MQTT5-3.2.0-1]
+    Admission.deliver_backlog,
+)
+"""What follows those, once the session has been looked through."""
 
 
 def limit_expiry(asked: int, limit: float) -> float:

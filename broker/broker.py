@@ -172,6 +172,16 @@ class Broker(AmqttContract):
         return self._engine.router
 
     @property
+    def authentication_plugins(self) -> tuple[str, ...]:
+        """The classes of the plugins that decide on clients."""
+        return self._access.authenticating
+
+    @property
+    def topic_plugins(self) -> tuple[str, ...]:
+        """The classes of the plugins that decide on topics; with none everything is allowed."""
+        return self._access.authorizing
+
+    @property
     def live_connections(self) -> int:
         """Open sockets, those included that have not sent their CONNECT yet."""
         return self._listeners.limits.open

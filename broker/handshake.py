@@ -62,7 +62,7 @@ class Handshake:
         return self._take_step(admission, admission.begin)
 
     def _take_step(
-        self, admission: Admission, step: Callable[[], Challenge | Awaitable[Decision] | None]
+        self, admission: Admission, step: Callable[[], Challenge | Awaitable[Decision | None] | None]
     ) -> bool | None:
         """Go on with the dialogue; True if reading stops here."""
         try:
@@ -77,11 +77,13 @@ class Handshake:
             return None
         return self._host.leave_loop(self._connect_when_decided(admission, decision))
 
-    async def _connect_when_decided(self, admission: Admission, decision: Awaitable[Decision]) -> None:
+    async def _connect_when_decided(self, admission: Admission, decision: Awaitable[Decision | None]) -> None:
         try:
             answer = await decision
-            if not self._out.closed:
-                admission.decided(answer)
+            if answer is not None and not self._out.closed:
+                rest = admission.decided(answer)
+                if isawaitable(rest):
+                    await rest
         except Refused as refusal:
             self._refuse(refusal)
 
@@ -120,8 +122,8 @@ class Handshake:
             return None
         if isawaitable(answer):
             return self._host.leave_loop(self._renew_when_decided(session, answer))
-        self._renew(session, answer)
-        return None
+        rest = self._renew(session, answer)
+        return None if rest is None else self._host.leave_loop(rest)
 
     async def _renew_when_decided(self, session: Session, answer: Awaitable[Accept]) -> None:
         try:
@@ -130,17 +132,27 @@ class Handshake:
             self._refuse_renewal(session, refusal)
             return
         if session.link is self._out:  # neither closed nor taken over meanwhile
-            self._renew(session, accept)
+            rest = self._renew(session, accept)
+            if rest is not None:
+                await rest
 
-    def _renew(self, session: Session, accept: Accept) -> None:
-        """Let a client go on that has proved again who it is, with what it may do as of now."""
+    def _renew(self, session: Session, accept: Accept) -> Coroutine[Any, Any, None] | None:
+        """Let a client go on that has proved again who it is, with what it may do as of now; the rest is awaited."""
         engine = self._engine
         self._reauthentication = None
         engine.counters.auth_success += 1
         session.identity.superuser, session.identity.confined = accept.superuser, accept.confined
-        engine.rechecks.recheck(session)
-        self._send_auth(ReasonCode.SUCCESS, accept.auth_data)
         engine.validity.set(session, accept.valid_until)
+        checks = engine.rechecks.recheck(session, renewed=True)
+        if checks is not None:
+            return self._confirm_when_checked(session, accept, checks)
+        self._send_auth(ReasonCode.SUCCESS, accept.auth_data)
+        return None
+
+    async def _confirm_when_checked(self, session: Session, accept: Accept, checks: Coroutine[Any, Any, None]) -> None:
+        await checks
+        if session.link is self._out:
+            self._send_auth(ReasonCode.SUCCESS, accept.auth_data)
 
     def _refuse_renewal(self, session: Session, refusal: Refused) -> None:
         """Close the connection of a client that could not prove again who it is [MQTT-4.12.1-2]."""

@@ -242,17 +242,15 @@ class Router:
 
     def _permitted(self, topic: str, groups: list[Group]) -> frozenset[Session] | None:
         members = {session: subscription.qos for group in groups for session, subscription in group.members.items()}
-        if not any(self._access.checks_delivery(session.identity) for session in members):
+        if not any(session.deliveries_checked for session in members):
             return None
         return frozenset(session for session, qos in members.items() if self.may_receive(session, topic, qos))
 
     def may_receive(self, session: Session, topic: str, qos: int) -> bool:
         """Tell whether a session may be sent messages on a topic to which it is subscribed."""
-        access, identity = self._access, session.identity
-        if not access.checks_delivery(identity):
+        if not session.deliveries_checked:
             return True
-        session.deliveries_checked = True  # routes with the answer may be kept until this is looked at
-        return access.authorize(identity, RECEIVE, topic, qos, False)
+        return self._access.authorize(session.identity, RECEIVE, topic, qos, False)
 
 
 def _merge(session: Session, subscriptions: list[Subscription]) -> Target:

@@ -142,10 +142,13 @@ class Session:
         self.subscriptions: dict[str, Subscription] = {}
         self.subscription_bytes = 0
         """What they may cost in memory; the router's to keep."""
-        self.access_generation = 0
-        """When its subscriptions were checked last."""
+        self.decided_by: tuple[object, ...] | None = None
+        """The standing of the client by which whatever is remembered of it was decided; None while nobody was asked."""
+        self.checked_by: tuple[object, ...] | None = None
+        """The same for its subscriptions and what is queued, once all of that has been looked through."""
         self.deliveries_checked = False
-        """Whether routes may hold decisions on what it receives, topic by topic."""
+        """Whether what it receives is decided on topic by topic; `Rechecks` keeps it right, so that a route to many
+        costs no question about each. False until a client has taken the session up, for then all is looked through."""
         self.valid_until: float | None = None
         """Seconds since the epoch at which the live session ends with its credential; `Validity` keeps it."""
         self.in_flight: dict[int, Delivery] = {}

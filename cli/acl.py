@@ -9,6 +9,7 @@ from .failures import Unusable
 from .files import read_json
 from .importing import import_rules
 from .options import Like, Yes, confirm, given
+from .output import show
 from .table import Column, column, format_table
 from .verbs import noun, verb
 
@@ -161,7 +162,7 @@ def explain(
         return
     from .explained import describe
 
-    typer.echo(describe(answer, action, topic))
+    show(describe(answer, action, topic))
 
 
 def _subject(user: str | None, client: str | None, for_all: bool) -> tuple[str, ...]:
@@ -176,9 +177,9 @@ def _print_rules(api: Api, answer: dict[str, Any]) -> None:
     if api.as_json:
         api.print_json(answer)
     elif not answer["rules"]:
-        typer.echo("There are no rules.", err=True)
+        show("There are no rules.", aside=True)
     else:
-        typer.echo(format_table([{**rule, "number": n} for n, rule in enumerate(answer["rules"], 1)], _RULES))
+        show(format_table([{**rule, "number": n} for n, rule in enumerate(answer["rules"], 1)], _RULES))
 
 
 def _condition(condition: dict[str, Any] | None) -> str | None:

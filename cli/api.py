@@ -4,29 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import quote, urlencode
 
-import typer
-
+from ..mgmt_api.operator.address import MAX_TARGET, PREFIX
 from .failures import Refused, Unusable
+from .output import show
 from .table import Column, format_fields, format_table
+from .transport import Transport
 
 _PAGE = 10_000
 """Rows of one request; the server looks at the whole list for each."""
+_MAX_TARGET = MAX_TARGET - len(PREFIX) - 1
+"""Bytes of path and query; what is longer is refused in either state, though only a server could not take it."""
 Query = Mapping[str, object]
-
-
-class Transport(Protocol):
-    """A way for requests to get to the operations."""
-
-    def call(self, method: str, path: str, query_string: str, content_type: str, data: bytes) -> tuple[int, bytes]:
-        """Return status and body; raise `Failure`, or a `StoreError` that is no fault of the request."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what was held; a second call does nothing."""
-        ...
 
 
 class Api:
@@ -65,6 +56,8 @@ class Api:
             data = file or (b"" if body is None else json.dumps(body, ensure_ascii=False).encode())
         except UnicodeEncodeError:
             raise Unusable("An argument is not valid UTF-8.") from None
+        if len(path) + len(query_string) > _MAX_TARGET:
+            raise Refused("The names and topics of this command are too long together.")
         content_type = "application/json" if body is not None else "application/octet-stream" if file else ""
         status, answer = self._connected().call(method, path, query_string, content_type, data)
         value: Any = json.loads(answer) if answer else None
@@ -88,26 +81,26 @@ class Api:
         if self.as_json:
             self.print_json(page)
         elif page["data"]:
-            typer.echo(format_table(page["data"], columns))
+            show(format_table(page["data"], columns))
         else:
-            typer.echo(nothing, err=True)
+            show(nothing, aside=True)
 
     def print_record(self, record: Mapping[str, Any], columns: Sequence[Column]) -> None:
         """Print one record: all of it, or its columns one below the other."""
         if self.as_json:
             self.print_json(record)
         else:
-            typer.echo(format_fields(record, columns))
+            show(format_fields(record, columns))
 
     def print_json(self, value: object) -> None:
         """Print an answer as the API gave it."""
         lines = json.dumps(value, ensure_ascii=False, indent=2).split("\n")
-        typer.echo("\n".join(line if line.isprintable() else _escape(line) for line in lines).encode())
+        show("\n".join(line if line.isprintable() else _escape(line) for line in lines).encode())
 
     def print_done(self, sentence: str) -> None:
         """Say what was done where there is nothing else to show; to a script nothing."""
         if not self.as_json:
-            typer.echo(sentence)
+            show(sentence)
 
     def _connected(self) -> Transport:
         if self._transport is None:

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from . import acl, audit, bans, groups, roles, serving, users
+from .failures import UNUSABLE, end, told_in_a_sentence
+from .output import Unprintable, discard_unwritten, reason_of, show, trouble_ahead
 
 app = typer.Typer(
     name="wardenmq",
@@ -27,14 +29,21 @@ def main() -> None:
         # A name that the terminal's encoding lacks is shown as an escape instead of ending the command.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    except OSError as error:
+        # A help text that cannot be printed; whatever else it is, nobody expected it.
+        if not (trouble_ahead() or discard_unwritten()):
+            raise
+        sys.exit(end(Unprintable(reason_of(error)), UNUSABLE).exit_code)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib import metadata
 
-        typer.echo(f"wardenmq {metadata.version('wardenmq')}")
+        with told_in_a_sentence():
+            show(f"wardenmq {metadata.version('wardenmq')}")
         raise typer.Exit
 
 

@@ -10,7 +10,7 @@ from .remote import RemoteTransport, Unreachable
 
 if TYPE_CHECKING:
     from ..config.settings import Settings
-    from .api import Transport
+    from .transport import Transport
 
 PATIENCE = 5.0
 """Seconds in which a server that starts, stops or starts anew may come to answer."""
@@ -22,6 +22,7 @@ def connect(data_dir: Path | None, config: Path | None) -> "Transport":
 
     Raises `Unusable`, ConfigError or a StoreError.
     """
+    from ..store.file_names import DATABASE_NAME
     from ..store.lock import DataDirectoryInUse, DataDirectoryLock
 
     # Reading the settings takes longer than a request, and a server that runs has its own.
@@ -33,15 +34,16 @@ def connect(data_dir: Path | None, config: Path | None) -> "Transport":
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            lock = DataDirectoryLock.acquire(data_dir)
+            lock = DataDirectoryLock.acquire(data_dir, database=DATABASE_NAME)
         except DataDirectoryInUse as error:
             owner = error.owner
             problem = f"{error.message.rstrip('.')}, which has no management API"
             if owner.api_url is not None:
-                transport = RemoteTransport(owner.api_url, data_dir)
+                transport = RemoteTransport(owner, owner.api_url, data_dir)
                 try:
                     transport.open()
                 except Unreachable as unreachable:
+                    transport.close()
                     problem = f"{error.message.rstrip('.')}, but {unreachable}"
                 else:
                     return transport

@@ -17,6 +17,9 @@ _FALLBACKS = {
     "default": "no rule fits, so the default decides",
     "confined": "the user is confined, and no rule of its own fits",
     "reserved": "no default allows topics that begin with $CONTROL",
+    "settings": "the server's settings refuse it, whatever the rules are",
+    "no_plugin": "no plugin is loaded that decides on topics, so everything is allowed",
+    "other_plugins": "the rules are not asked, for their plugin is not loaded; others decide",
     "superuser": "the user is a superuser, whom no rule is asked about",
     "system_topic": "no client may publish to topics that begin with $",
 }

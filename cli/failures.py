@@ -1,10 +1,11 @@
 """How a command fails: a sentence on standard error and an exit status that scripts can tell apart."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
+from .output import Unprintable, discard_unwritten
 from .table import visible
 
 REFUSED = 1
@@ -41,10 +42,14 @@ def told_in_a_sentence() -> Generator[None]:
         raise end(failure, failure.status) from None
     except (ConfigError, StoreError) as error:
         raise end(error, UNUSABLE) from None
+    except Unprintable as error:
+        raise end(error, UNUSABLE) from None
 
 
 def end(error: Exception, status: int) -> typer.Exit:
     """Print an error and return what leaves the process."""
     # One line whatever a library put into its own words, and nothing that a terminal would obey.
-    typer.echo(f"wardenmq: {visible(' '.join(str(error).split()))}", err=True)
+    with suppress(OSError):  # nobody can be told then, but for the status
+        typer.echo(f"wardenmq: {visible(' '.join(str(error).split()))}", err=True)
+    discard_unwritten()
     return typer.Exit(status)

@@ -9,6 +9,7 @@ from .api import Api
 from .failures import REFUSED
 from .files import read_file
 from .options import LoginType, Yes, confirm
+from .output import show
 from .table import visible
 
 Source = Literal["mosquitto-passwords", "mosquitto-acl", "dynamic-security", "emqx-csv", "emqx-json", "amqtt-passwords"]
@@ -77,7 +78,7 @@ def _import(
     if api.as_json:
         api.print_json(report)
     else:
-        typer.echo("\n".join(_describe(report)))
+        show("\n".join(_describe(report)))
     if report["refusal"]:
         raise typer.Exit(REFUSED)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .failures import Unusable
+from .output import trouble_ahead
 
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 FromFile = Annotated[
@@ -35,6 +36,7 @@ def read_password(*, from_stdin: bool, file: Path | None, generate: bool) -> Pas
     if generate:
         import secrets
 
+        check_shown()
         return Password(secrets.token_urlsafe(_BYTES), generated=True)
     if file is not None and file != Path("-"):
         return Password(_text(_read_file(file)))
@@ -45,6 +47,12 @@ def read_password(*, from_stdin: bool, file: Path | None, generate: bool) -> Pas
             "There is no terminal to ask for the password: use --password-stdin, --password-file or --generate."
         )
     return Password(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+
+
+def check_shown() -> None:
+    """Make sure that a password that is made up will be seen. Raises `Unusable`."""
+    if reason := trouble_ahead():
+        raise Unusable(f"Standard output would not show the password: {reason}; nothing was changed.")
 
 
 def _read_file(file: Path) -> bytes:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .failures import UNUSABLE, end, told_in_a_sentence
+from .output import show
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +65,8 @@ def config() -> None:
     """Show the commented default configuration."""
     from ..config.settings import default_yaml
 
-    typer.echo(default_yaml(), nl=False)
+    with told_in_a_sentence():
+        show(default_yaml(), end=False)
 
 
 def _log_to_stderr(level: str) -> None:

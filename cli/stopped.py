@@ -1,15 +1,17 @@
 """The way where no server runs: the store is opened for the command, under the lock, and asked in this process."""
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from ..store.lock import DataDirectoryLock
-from .failures import Unusable
 
 if TYPE_CHECKING:
     from ..config.settings import Settings
     from ..mgmt_api.local import LocalFacade
     from ..store.directory import Directory
+
+_STORE_LOGGER = logging.getLogger(DataDirectoryLock.__module__.rpartition(".")[0])
 
 
 class StoppedTransport:
@@ -21,11 +23,13 @@ class StoppedTransport:
         self._runner = asyncio.Runner()
         self._directory: Directory | None = None
         self._facade: LocalFacade | None = None
+        # What the store logs is for the server's log; where nobody handles it, Python puts it on standard error.
+        self._log = logging.NullHandler()
+        _STORE_LOGGER.addHandler(self._log)
 
     def call(self, method: str, path: str, query_string: str, content_type: str, data: bytes) -> tuple[int, bytes]:
         """Carry out one request. Raises a `StoreError` where the database is in trouble."""
-        reply = self._runner.run(self._call(method, path, query_string, content_type, data))
-        return reply
+        return self._runner.run(self._call(method, path, query_string, content_type, data))
 
     def close(self) -> None:
         """Close the database and let the next owner in."""
@@ -35,6 +39,7 @@ class StoppedTransport:
                 self._runner.run(directory.close())
             self._runner.close()
         finally:
+            _STORE_LOGGER.removeHandler(self._log)
             self._lock.release()
 
     async def _call(
@@ -46,6 +51,7 @@ class StoppedTransport:
 
     async def _open(self) -> "LocalFacade":
         from ..broker.broker import Broker
+        from ..broker.settings import MqttSettings
         from ..mgmt_api.local import LocalFacade
         from ..mgmt_api.operator.address import OPERATOR as ACTOR
         from ..mgmt_api.operator.address import VIA_COMMAND_LINE
@@ -56,19 +62,18 @@ class StoppedTransport:
         from ..store.directory import Directory
         from ..store.file_names import DATABASE_NAME
 
-        file = self._settings.data_dir / DATABASE_NAME
-        if not file.exists():
-            raise Unusable(f"There is no database in {self._settings.data_dir}: start the server there once.")
         limits = self._settings.mqtt
         directory = self._directory = await Directory.open(
-            file,
+            self._settings.data_dir / DATABASE_NAME,
             password_wait_limit=limits.password_wait_limit,
             scram_iterations=limits.scram_iterations,
+            housekeeping=False,
             **self._settings.access.model_dump(),
         )
         # Never started: no session lives in it, so what a write concerns is only the database.
-        broker = Broker({"listeners": {"default": {"type": "external"}}, "plugins": {}})
+        listeners = {"default": {"type": "external"}}
+        broker = Broker({"listeners": listeners, "plugins": {}}, settings=MqttSettings(**limits.model_dump()))
         settings = ApiSettings(**self._settings.api.model_dump(exclude={"bind"}))
-        state = ApiState(broker, directory, settings, version="")
+        state = ApiState(broker, directory, settings, version="", configured_plugins=self._settings.plugins)
         self._facade = LocalFacade(OPERATOR, state, Caller(ACTOR, "administrator", VIA_COMMAND_LINE))
         return self._facade

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from .api import Api
+from .failures import Unusable
 from .importing import import_users
 from .moments import HELP, end_of
 from .options import (
@@ -19,6 +20,7 @@ from .options import (
     split_priorities,
     with_priorities,
 )
+from .output import Unprintable
 from .passwords import FromFile, FromStdin, Generate, read_password
 from .table import Column, column
 from .verbs import noun, verb
@@ -220,7 +222,13 @@ def _change(api: Api, name: str, login_type: str, body: dict[str, object]) -> di
 
 def _show_generated(api: Api, user: dict[str, Any], password: str) -> None:
     """Show a password that nobody has yet; it cannot be had again."""
-    api.print_record({**user, "password": password}, [*_FIELDS, column("password (shown only now)", "password")])
+    try:
+        api.print_record({**user, "password": password}, [*_FIELDS, column("password (shown only now)", "password")])
+    except Unprintable as error:
+        raise Unusable(
+            f"The user {user['login']!r} has a new password, which standard output does not take "
+            f"({error.reason}): nobody has it, so set a new one with `wardenmq user password`."
+        ) from None
 
 
 def _names(memberships: list[dict[str, Any]]) -> list[str]:

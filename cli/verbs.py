@@ -1,5 +1,6 @@
 """How a verb becomes a command: the options that all verbs have, and the way to the API that each is handed."""
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -9,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from .api import Api
-from .failures import told_in_a_sentence
+from .failures import Unusable, told_in_a_sentence
+from .output import is_closed
 
 Verb = Callable[..., None]
 
@@ -45,6 +47,8 @@ def verb(group: typer.Typer, name: str) -> Callable[[Verb], Verb]:
         @wraps(function)
         def run(*, as_json: bool, data_dir: Path | None, config: Path | None, **arguments: Any) -> None:
             with told_in_a_sentence(), Api(data_dir, config, as_json=as_json) as api:
+                if is_closed(sys.stdout):
+                    raise Unusable("Standard output is closed; nothing was changed.")
                 function(api, **arguments)
 
         # Typer reads a command's options from its signature.

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 SLICE = 100
 """Rows that are looked at, or encoded, before the event loop gets its turn; a hundred clients take some 3 ms."""
@@ -23,6 +26,37 @@ class Page:
     meta: Mapping[str, int | bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Hold an object the last of whose values is a long list; made by `listing`."""
+
+    head: Mapping[str, object]
+    """The other values, at least one."""
+    name: str
+    slices: Sequence[bytes]
+    """The rows of the list as `encode_rows` writes them."""
+
+
+async def listing(head: Mapping[str, object], name: str, items: Sequence[T], render: Callable[[T], object]) -> Listing:
+    """Render and encode the rows of an object's list a slice at a time."""
+    slices: list[bytes] = []
+    for start in range(0, len(items), SLICE):
+        if start:
+            await asyncio.sleep(0)
+        slices.append(encode_rows([render(item) for item in items[start : start + SLICE]]))
+    return Listing(head, name, slices)
+
+
+async def converted(items: Iterable[S], convert: Callable[[S], T]) -> list[T]:
+    """Convert a long list a slice at a time."""
+    done: list[T] = []
+    for item in items:
+        done.append(convert(item))
+        if len(done) % SLICE == 0:
+            await asyncio.sleep(0)
+    return done
+
+
 def encode(value: object) -> bytes:
     """Encode one value as JSON in UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
@@ -37,6 +71,9 @@ async def encode_answer(value: object) -> list[bytes]:
     """Encode an answer as parts that add up to it; a long array is encoded a slice at a time."""
     if isinstance(value, Page):
         return [b'{"data":[', *_with_commas(value.slices), b'],"meta":', encode(dict(value.meta)), b"}"]
+    if isinstance(value, Listing):
+        head = encode(dict(value.head))[:-1] + b"," + encode(value.name) + b":["
+        return [head, *_with_commas(value.slices), b"]}"]
     if isinstance(value, list):
         rows: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
         slices: list[bytes] = []

@@ -1,7 +1,8 @@
 """Pages of long lists: page number and limit in, rows and meta out, the event loop never held for long."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import merge
 from typing import Any, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,9 @@ from typing_extensions import TypedDict
 from .encoding import SLICE, Page, encode_rows
 
 T = TypeVar("T")
+Row = TypeVar("Row", bound=tuple[str, int])
+_RUN = 1_000
+"""Items that are put in order at a time."""
 
 
 class Query(BaseModel):
@@ -71,3 +75,16 @@ async def paginate(
     if counted:
         meta["count"] = matched
     return Page(slices, meta)
+
+
+async def sort_in_runs(items: Iterable[Row]) -> Iterator[Row]:
+    """Put many items in order without holding the event loop; much of the work is done as they are taken."""
+    runs: list[list[Row]] = [[]]
+    for item in items:
+        if len(runs[-1]) == _RUN:
+            runs[-1].sort()
+            runs.append([])
+            await asyncio.sleep(0)
+        runs[-1].append(item)
+    runs[-1].sort()
+    return merge(*runs)

@@ -25,7 +25,7 @@ from .names import shown
 from .records import Change, Group, Role
 from .roles import Roles, insert_role
 from .tenants import DEFAULT_TENANT, Tenants
-from .writer import Write
+from .writer import Write, merge
 
 _PLAIN_USERS = """
     (SELECT id FROM principal WHERE kind = 'mqtt_client' AND login_type = 'username' AND login_scope = ''
@@ -137,10 +137,8 @@ class AccessReplacement:
             statements=statements,
             apply=apply,
             result=len(plan.left),
-            change=Change(
-                end_principals=frozenset(login.id for login in plan.removed),
-                close_principals=frozenset(plan.changed),
-                everyone=True,
+            change=merge(
+                Change(end_principals=frozenset(login.id for login in plan.removed), everyone=True), *plan.effects
             ),
             detail={
                 **plan.detail,

@@ -1,6 +1,6 @@
 """May a client connect whose login was proved, or who has none? The same answer for all ways to prove it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -94,10 +94,7 @@ class Admission:
 
     def admit(self, login: Login, attempt: Attempt) -> Verdict:
         """Decide on a client whose login was proved, by whatever means."""
-        for name in {login.login if login.login_type == "username" else None, attempt.username} - {None}:
-            if banned := _banned(self._bans.find_username(str(name))):
-                return banned
-        refusal = self._refusal(login) or self._client_id_refusal(login, attempt.client_id)
+        refusal = next(self._refusals(login, attempt), None)
         if refusal is not None:
             return refusal
         return Verdict(
@@ -108,25 +105,44 @@ class Admission:
             valid_until=login.valid_until,
         )
 
-    def _refusal(self, login: Login) -> Verdict | None:
-        if not self._tenants.is_enabled(login.tenant):
-            return Verdict(Outcome.NOT_ALLOWED, "the login's organization is switched off")
-        if login.disabled:
-            return Verdict(Outcome.NOT_ALLOWED, "the login is disabled or paused")
-        if login.valid_until is not None and login.valid_until <= self._clock():
-            return Verdict(Outcome.NOT_ALLOWED, "the login has expired")
-        if login.kind == "haltian_key" and not self._integrations.readable(login.id):
-            return Verdict(Outcome.NOT_ALLOWED, "the key lacks its role or an active integration")
-        return None
+    def refusals(self, login: Login | None, attempt: Attempt) -> Iterator[Verdict]:
+        """Give all that keeps a client out, though it proves its login; nobody but the operator may be told."""
+        if banned := self.banned(attempt):
+            yield banned
+        if login is not None:
+            yield from self._refusals(login, attempt)
+        elif attempt.username is not None:
+            if banned := _banned(self._bans.find_username(attempt.username)):
+                yield banned
+            yield UNKNOWN
+        elif (verdict := self.anonymous(attempt)).outcome is not Outcome.ACCEPTED:
+            yield verdict
 
-    def _client_id_refusal(self, login: Login, client_id: str) -> Verdict | None:
+    def _refusals(self, login: Login, attempt: Attempt) -> Iterator[Verdict]:
+        """Give all that keeps a login out; the first one is what a client gets to know of."""
+        names = [login.login] if login.login_type == "username" else []
+        if attempt.username is not None and attempt.username not in names:
+            names.append(attempt.username)
+        for name in names:
+            if banned := _banned(self._bans.find_username(name)):
+                yield banned
+        if not self._tenants.is_enabled(login.tenant):
+            yield Verdict(Outcome.NOT_ALLOWED, "the login's organization is switched off")
+        if login.disabled_at is not None:
+            yield Verdict(Outcome.NOT_ALLOWED, "the login is disabled")
+        if login.paused_at is not None:
+            yield Verdict(Outcome.NOT_ALLOWED, "the login is paused")
+        if login.valid_until is not None and login.valid_until <= self._clock():
+            yield Verdict(Outcome.NOT_ALLOWED, "the login has expired")
+        if login.kind == "haltian_key" and not self._integrations.readable(login.id):
+            yield Verdict(Outcome.NOT_ALLOWED, "the key lacks its role or an active integration")
+        client_id = attempt.client_id
         if login.clientid_mode == "required" and client_id != login.clientid:
-            return Verdict(Outcome.CLIENT_ID, "the login must connect with another client id")
+            yield Verdict(Outcome.CLIENT_ID, "the login must connect with another client id")
         if login.clientid_mode == "per_connection" and not self._is_free_level(client_id):
-            return Verdict(Outcome.CLIENT_ID, "the client id cannot be a level of this login's topics")
+            yield Verdict(Outcome.CLIENT_ID, "the client id cannot be a level of this login's topics")
         if self._logins.owner_of(client_id) not in (None, login.id):
-            return _RESERVED
-        return None
+            yield _RESERVED
 
     def _is_free_level(self, client_id: str) -> bool:
         """Tell whether a client id can stand for a device of a shared login; a login of its own it must not be."""
@@ -134,6 +150,8 @@ class Admission:
         return is_one_level(client_id) and self._logins.find("username", client_id) is None
 
 
+UNKNOWN = Verdict(Outcome.WRONG, "the login is unknown")
+ANONYMOUS_REFUSED = Verdict(Outcome.NOT_ALLOWED, "anonymous clients are not allowed")
 _RESERVED = Verdict(Outcome.CLIENT_ID, "the client id is reserved for another login")
 
 

@@ -19,7 +19,7 @@ from .credentials.stored_secrets import (
 from .database import Database, Statement
 from .errors import AlreadyExists, Invalid, NotFound
 from .principals import delete_principal, insert_credential, insert_principal, update_principal
-from .records import ApiKey, ApiRole, Unset, to_microseconds, to_seconds
+from .records import LAST_SECOND, ApiKey, ApiRole, Unset, to_microseconds, to_seconds
 from .writer import Write
 
 MAX_API_KEYS = 100
@@ -84,7 +84,7 @@ class ApiKeys:
     ) -> Write[tuple[ApiKey, str]]:
         """Prepare a key; what is not supplied of its two halves is generated."""
         self._check_new(name, api_key)
-        checked_role = _check(role, description)
+        checked_role = _check(role, description, expires_at)
         if secret is None:
             secret = generate_token()
             stored_secret = store_token(secret)
@@ -136,11 +136,12 @@ class ApiKeys:
     ) -> Write[ApiKey]:
         """Prepare a change of what is not None or UNSET."""
         old = self._named(name)
+        end = old.key.expires_at if isinstance(expires_at, Unset) else expires_at
         key = replace(
             old.key,
-            role=_check(role or old.key.role, description or ""),
+            role=_check(role or old.key.role, description or "", end),
             enabled=old.key.enabled if enabled is None else enabled,
-            expires_at=old.key.expires_at if isinstance(expires_at, Unset) else expires_at,
+            expires_at=end,
             description=old.key.description if description is None else description,
         )
         columns: dict[str, object] = {
@@ -187,9 +188,11 @@ class ApiKeys:
         raise NotFound(f"The API key '{name[:200]}' does not exist.")
 
 
-def _check(role: str, description: str) -> ApiRole:
+def _check(role: str, description: str, expires_at: float | None) -> ApiRole:
     if role not in get_args(ApiRole):
         raise Invalid("The role must be 'administrator', 'viewer' or 'publisher'.")
     if len(description) > _MAX_DESCRIPTION:
         raise Invalid(f"The description must not be longer than {_MAX_DESCRIPTION} characters.")
+    if expires_at is not None and not 0 <= expires_at <= LAST_SECOND:
+        raise Invalid("The end of an API key must be between the years 1970 and 9999.")
     return cast("ApiRole", role)

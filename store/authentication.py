@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from .admission import Admission, Attempt, Outcome, Verdict, guessed
+from .admission import ANONYMOUS_REFUSED, UNKNOWN, Admission, Attempt, Outcome, Verdict, guessed
 from .credentials.login_limiter import LoginLimiter
 from .credentials.passwords import Passwords
 from .credentials.stored_secrets import MAX_SECRET_BYTES
@@ -11,8 +11,6 @@ from .errors import Overloaded
 from .logins import Logins, StoredLogin
 from .networks import network_of
 
-_ANONYMOUS_REFUSED = Verdict(Outcome.NOT_ALLOWED, "anonymous clients are not allowed")
-_UNKNOWN = Verdict(Outcome.WRONG, "the login is unknown")
 _WRONG = Verdict(Outcome.WRONG, "the password is wrong")
 _NO_PASSWORD = Verdict(Outcome.WRONG, "no password was given")
 _CHANGED = Verdict(Outcome.WRONG, "the login was changed while its password was being checked")
@@ -53,7 +51,7 @@ class Authentication:
                 return self._admission.anonymous(attempt)
             if password is None:
                 # The same answer for every client id, or it would tell which ones are logins.
-                return _NO_PASSWORD if allow_anonymous else _ANONYMOUS_REFUSED
+                return _NO_PASSWORD if allow_anonymous else ANONYMOUS_REFUSED
         if password is None:
             return _NO_PASSWORD
         if len(password) > MAX_SECRET_BYTES:
@@ -71,7 +69,7 @@ class Authentication:
             return banned
         stored = None if attempt.username is None else self._logins.find("username", attempt.username)
         if stored is None:
-            return _UNKNOWN
+            return UNKNOWN
         return replace(self._admission.admit(stored.login, attempt), username=attempt.username)
 
     def find(self, attempt: Attempt) -> StoredLogin | None:
@@ -99,7 +97,7 @@ class Authentication:
             return _OVERLOADED
         if stored is None or not right:
             self._limiter.failed(network, names)
-            return _UNKNOWN if secret is None else _WRONG
+            return UNKNOWN if secret is None else _WRONG
         self._limiter.succeeded(network, names[:1] if stored.login.login_type == "username" else names)
         # The check took its time: what counts is the login as it is now, under the secret that was checked.
         current = self.find(attempt)

@@ -1,11 +1,8 @@
 """The truth about logins, rules and keys: loaded from SQLite at start, read from memory, written through one writer."""
 
-import gc
 import time
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -16,6 +13,7 @@ from .admission import Admission, Attempt, Verdict
 from .api_keys import ApiKeys
 from .audit import Audit, check_bounds
 from .authentication import Authentication
+from .background_work import collection_paused
 from .bans import Bans
 from .credentials.key_derivation import KeyDerivation
 from .credentials.login_limiter import LoginLimiter
@@ -29,14 +27,14 @@ from .groups import Groups
 from .housekeeping import Housekeeping
 from .integrations import Integrations
 from .layers import Layers
-from .login_batches import FEW, create_many
+from .login_batches import FEW, create_many, is_there
 from .login_values import LoginChange, LoginChanges, LoginValues, NewLogin
 from .logins import Logins
 from .memberships import Memberships
 from .operators import Operators
 from .records import UNSET, ApiKey, Change, Login, Operation, Permission, Rule, Unset
 from .roles import Roles
-from .rules import Rules, RulesChanged, compile_rules
+from .rules import LONG, Rules, check_rules, compile_rules
 from .tenants import DEFAULT_TENANT, Tenants
 from .writer import Origin, Write, Writer
 
@@ -69,18 +67,6 @@ class DirectoryOptions:
     """0 for ever."""
     audit_max_entries: int = 1_000_000
     """0 for no bound."""
-
-
-@contextmanager
-def _collection_paused() -> Generator[None]:
-    """Load without garbage collection: nothing that is loaded is garbage, and looking for some is half the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class Directory:
@@ -122,7 +108,7 @@ class Directory:
         )
         self._passwords = Passwords(wait_limit=options.password_wait_limit, scram_iterations=options.scram_iterations)
         limiter = LoginLimiter(clock, options.max_login_failures)
-        admission = Admission(logins, self.tenants, self.integrations, self.bans, clock)
+        self._admission = admission = Admission(logins, self.tenants, self.integrations, self.bans, clock)
         self._scram = ScramLogins(logins, admission, limiter, self._passwords, options.scram_iterations)
         self._derivation = KeyDerivation(self._scram, logins, self._passwords, writer)
         self._authentication = Authentication(logins, self._passwords, limiter, admission, self._derivation.consider)
@@ -142,24 +128,28 @@ class Directory:
         clock: Callable[[], float] = time.time,
         password_wait_limit: int = 10_000,
         scram_iterations: int = DEFAULT_ITERATIONS,
+        housekeeping: bool = True,
         **options: Unpack[FurtherOptions],
     ) -> "Directory":
         """Open or create the database (`:memory:` for none) and load everything.
 
-        The options are those of `DirectoryOptions`. Raises Invalid, DatabaseDamaged, DatabaseTooNew or
+        Without `housekeeping` nothing is swept out: for whoever only looks in, and may not know what is to be kept.
+        The other options are those of `DirectoryOptions`. Raises Invalid, DatabaseDamaged, DatabaseTooNew or
         DatabaseUnavailable; an existing file is then left as it is.
         """
         check_iterations(scram_iterations)
         chosen = DirectoryOptions(password_wait_limit=password_wait_limit, scram_iterations=scram_iterations, **options)
         check_bounds(chosen.audit_retention_days, chosen.audit_max_entries)
         database = await Database.open(path)
-        directory = cls(database, clock, chosen)
+        directory: Directory | None = None
         try:
+            directory = cls(database, clock, chosen)
             await directory._load()
         except BaseException:
-            await directory.close()
+            await (database if directory is None else directory).close()
             raise
-        directory._housekeeping.start()
+        if housekeeping:
+            directory._housekeeping.start()
         return directory
 
     async def _load(self) -> None:
@@ -177,7 +167,7 @@ class Directory:
             self._operators,
             self._scram,
         )
-        with _collection_paused():
+        with collection_paused():
             for part in parts:
                 await part.load(self._database)
         self.is_new = not await self._database.read("SELECT 1 FROM audit_log LIMIT 1")
@@ -248,6 +238,13 @@ class Directory:
         """Tell whether the login of an authenticated client is exempt from rules."""
         stored = self._authentication.find(Attempt(client_id, username))
         return stored is not None and stored.login.superuser
+
+    def refusals(
+        self, client_id: str, username: str | None, principal: str | None, *, peer_host: str = ""
+    ) -> list[Verdict]:
+        """Say for the operator what keeps a client out whose login, if it has one, is proved; empty for nothing."""
+        login = None if principal is None else self.login_by_id(principal)
+        return [*self._admission.refusals(login, Attempt(client_id, username, peer_host))]
 
     # Logins
 
@@ -346,8 +343,9 @@ class Directory:
     ) -> tuple[list[Login], int]:
         """Write logins of the tenant `default` in one transaction; return those written and how many were left alone.
 
-        Those that exist are left alone, with `overwrite` only those that are no plain logins. Passwords that come as
-        they are get hashed first, which takes its time; their SCRAM keys come when they are first used.
+        Those that exist are left alone, with `overwrite` only those that are no plain logins or would stay the same.
+        Passwords that come as they are get hashed first, which takes its time; their SCRAM keys come when they are
+        first used.
         """
         tenant = self.tenants.required(DEFAULT_TENANT).id
         ready = await self._hashed(news)
@@ -357,6 +355,11 @@ class Directory:
             return create_many(self._logins, ours, overwrite=overwrite, at=at)
 
         return await self._writer.write(prepare, in_thread=len(ready) > FEW, **origin)
+
+    def has_login(self, new: NewLogin) -> bool:
+        """Tell whether an import that overwrites would leave a login as it is."""
+        ours = replace(new, tenant=self.tenants.required(DEFAULT_TENANT).id)
+        return is_there(self._logins, ours, round(self._clock() * 1_000_000))
 
     async def replace_access(self, new: AccessConfiguration, **origin: Unpack[Origin]) -> int:
         """Replace users, roles, groups and defaults, see `AccessReplacement`; return how many users were left alone."""
@@ -384,28 +387,31 @@ class Directory:
     async def set_rules(self, subject_type: str, subject: str, rules: Iterable[Rule], **origin: Unpack[Origin]) -> None:
         """Set a subject's rules, whether it has a record or not; the subject of type `all` is empty."""
         compiled = await compile_rules(rules)
-        await self._writer.write(lambda at: self._rules.set(subject_type, subject, compiled), **origin)
+        await self._writer.write(
+            lambda at: self._rules.set(subject_type, subject, compiled), in_thread=len(compiled.rules) > LONG, **origin
+        )
 
     async def add_rule(
         self, subject_type: str, subject: str, rule: Rule, *, first: bool = False, **origin: Unpack[Origin]
     ) -> tuple[Rule, ...]:
-        """Add a rule behind those that a subject has, or before them, and return them all."""
-        while True:
-            before = self._rules.of(subject_type, subject) or ()
-            compiled = await compile_rules((rule, *before) if first else (*before, rule))
-            prepare = partial(self._rules.extend, subject_type, subject, before, compiled)
-            try:
-                await self._writer.write(lambda at, prepare=prepare: prepare(), **origin)
-            except RulesChanged:
-                continue  # somebody else's write came in between: add to what there is now
-            return compiled.rules
+        """Add a rule behind those that a subject has, or before them, and return them all.
+
+        However many there are, only the new one is written and compiled.
+        """
+        (checked,) = await check_rules((rule,))
+        return await self._writer.write(
+            lambda at: self._rules.add(subject_type, subject, checked, first=first), **origin
+        )
 
     async def create_rules(
         self, subject_type: str, entries: Iterable[tuple[str, Iterable[Rule]]], **origin: Unpack[Origin]
     ) -> None:
         """Create records for all the subjects or, where one has a record, for none."""
         compiled = [(subject, await compile_rules(rules)) for subject, rules in entries]
-        await self._writer.write(lambda at: self._rules.create(subject_type, compiled), **origin)
+        count = sum(len(lists.rules) for _, lists in compiled)
+        await self._writer.write(
+            lambda at: self._rules.create(subject_type, compiled), in_thread=count > LONG, **origin
+        )
 
     async def delete_rules(self, subject_type: str, subject: str = "", **origin: Unpack[Origin]) -> None:
         """Delete a subject's record."""

@@ -19,6 +19,8 @@ from .writer import Origin, Write, Writer
 
 MAX_GROUPS = 100_000
 _MAX_TEXT = 10_000
+_QUICK = 1_000
+"""Members that are looked through without leaving the event loop."""
 
 _LOAD = "SELECT id, name, text_name, text_description, created_at FROM grp ORDER BY rowid"
 _LOAD_ANONYMOUS = "SELECT value FROM setting WHERE key = 'anonymous_group'"
@@ -68,6 +70,13 @@ class Members(Mapping[str, int]):
         self._priorities = {**priorities}
         self._by_name: dict[str, int] | None = None
 
+    def unordered(self) -> Iterator[tuple[str, int]]:
+        """Give user names and priorities without the names having to be put in order first."""
+        for principal, priority in self._priorities.items():
+            stored = self._logins.by_id(principal)
+            if stored is not None:
+                yield stored.login.login, priority
+
     def __getitem__(self, username: str) -> int:
         return self._named()[username]
 
@@ -82,12 +91,7 @@ class Members(Mapping[str, int]):
 
     def _named(self) -> dict[str, int]:
         if self._by_name is None:
-            found = [
-                (stored.login.login, priority)
-                for principal, priority in self._priorities.items()
-                if (stored := self._logins.by_id(principal)) is not None
-            ]
-            self._by_name = dict(sorted(found))
+            self._by_name = dict(sorted(self.unordered()))
         return self._by_name
 
 
@@ -123,6 +127,13 @@ class Groups:
         """Return the group of this name."""
         group = self._by_name.get(name)
         return None if group is None else self._show(group)
+
+    def members(self, name: str) -> Iterator[tuple[str, int]]:
+        """Give the user names in a group with their priorities, in no order; raise NotFound.
+
+        What is given is who is in it now, without those who are deleted before their turn comes.
+        """
+        return Members(self._logins, self._memberships.members.of(self._existing(name).id)).unordered()
 
     @property
     def anonymous(self) -> str | None:
@@ -207,14 +218,17 @@ class Groups:
             if group.id == self._memberships.anonymous_group:
                 raise InUse("The group of anonymous clients cannot be deleted.")
 
+            forget = self._memberships.without_group(group.id)
+
             def apply() -> None:
-                self._memberships.forget_group(group.id)
+                forget()
                 del self._by_name[name], self._names[group.id]
 
             change = self._memberships.effect_on_members(group.id, disconnect=disconnect)
             return Write("group.delete", name, [Statement(_DELETE, [(group.id,)])], apply, None, change)
 
-        await self._writer.write(prepare, **origin)
+        members = self._memberships.members.of(self._existing(name).id)
+        await self._writer.write(prepare, in_thread=len(members) > _QUICK, **origin)
 
     async def add_member(
         self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from .audit_details import names
 from .database import Statement
-from .errors import AlreadyExists
+from .errors import AlreadyExists, StoreError
 from .login_changes import effect_of_change, reservations
 from .login_index import StoredLogin
 from .login_statements import in_bulk, insertions, replacements, secret_kind
@@ -14,7 +14,7 @@ from .logins import Logins, check_login_name
 from .names import shown
 from .principals import delete_credential
 from .records import Change, Login
-from .writer import Write
+from .writer import Write, merge
 
 FEW = 100
 """Logins that are checked and written without leaving the event loop."""
@@ -29,8 +29,8 @@ class UserReplacement:
     """Those that are not among the new ones, and who belonged to them."""
     stored: list[StoredLogin] = field(default_factory=list[StoredLogin])
     """As they are to be."""
-    changed: set[str] = field(default_factory=set[str])
-    """Principals that would not be let in as they were."""
+    effects: list[Change] = field(default_factory=list[Change])
+    """What it means for the sessions of those that stay."""
     left: set[str] = field(default_factory=set[str])
     """Names that belong to other kinds of login."""
     statements: list[Statement] = field(default_factory=list[Statement])
@@ -55,11 +55,11 @@ def create_many(
 ) -> Write[tuple[list[Login], int]]:
     """Prepare many logins in one transaction; the result: those written, and how many names were left alone.
 
-    Of names that exist, those are left alone that are no plain logins of the same tenant, and without `overwrite`
-    all. Who comes without a password keeps the one that it has.
+    Of names that exist, those are left alone that are no plain logins of the same tenant, or are what they would
+    become, and without `overwrite` all. Who comes without a password keeps the one that it has.
     """
     written: dict[tuple[str, str], tuple[StoredLogin, str | None]] = {}
-    replaced: set[str] = set()
+    effects: dict[str, Change] = {}
     left = 0
     reserved: dict[str, str] = {}
     for given in news:
@@ -68,18 +68,21 @@ def create_many(
         if old is not None and not (overwrite and _is_plain(old.login, new.tenant)):
             left += 1
             continue
-        if old is not None and new.secret is None:
-            new = replace(new, secret=old.secret, secret_expires_at=old.login.secret_expires_at)
-        login = logins.build(new, at)
         if old is not None:
-            login = _in_place_of(old.login, login)
-            logins.check(login)
-            replaced.add(login.id)
+            new, login = _replacement(logins, old, new, at)
+            if _is_unchanged(old, new, login):
+                written.pop((new.login_type, new.login), None)
+                effects.pop(login.id, None)
+                left += 1
+                continue
+            effects[login.id] = effect_of_change(old.login, login, new.secret != old.secret, at)
+        else:
+            login = logins.build(new, at)
         logins.check_reservation(login, reserved)
         written[new.login_type, new.login] = (StoredLogin(login, new.secret), new.public_id)
     statements: list[Statement] = []
     for stored, public_id in written.values():
-        prepare = replacements if stored.login.id in replaced else insertions
+        prepare = replacements if stored.login.id in effects else insertions
         statements += prepare(stored.login, stored.secret, public_id, at)
     records = [stored.login for stored, _ in written.values()]
     return Write(
@@ -88,19 +91,43 @@ def create_many(
         statements=in_bulk(statements),
         apply=logins.change_many((), [stored for stored, _ in written.values()]),
         result=(records, left),
-        change=Change(
-            close_principals=frozenset(replaced),
-            banned_client_ids=reservations(*(login for login in records if login.id not in replaced)),
+        change=merge(
+            Change(banned_client_ids=reservations(*(login for login in records if login.id not in effects))),
+            *effects.values(),
         ),
         detail={
             "written": len(records),
-            "replaced": len(replaced),
+            "replaced": len(effects),
             "left": left,
             "superusers": _names(login for login in records if login.superuser),
-            "replaced logins": _names(login for login in records if login.id in replaced),
-            "new logins": _names(login for login in records if login.id not in replaced),
+            "replaced logins": _names(login for login in records if login.id in effects),
+            "new logins": _names(login for login in records if login.id not in effects),
         },
     )
+
+
+def is_there(logins: Logins, new: NewLogin, at: int) -> bool:
+    """Tell whether a plain login is already what this one would make of it."""
+    old = logins.find(check_login_name(new.login_type, new.login), new.login)
+    if old is None or not _is_plain(old.login, new.tenant):
+        return False
+    try:
+        return _is_unchanged(old, *_replacement(logins, old, new, at))
+    except StoreError:
+        return False
+
+
+def _replacement(logins: Logins, old: StoredLogin, new: NewLogin, at: int) -> tuple[NewLogin, Login]:
+    """Say what is written in the place of a login, and what it becomes; raise as `Logins.check` does."""
+    if new.secret is None:
+        new = replace(new, secret=old.secret, secret_expires_at=old.login.secret_expires_at)
+    login = _in_place_of(old.login, logins.build(new, at))
+    logins.check(login)
+    return new, login
+
+
+def _is_unchanged(old: StoredLogin, new: NewLogin, login: Login) -> bool:
+    return new.public_id is None and (login, new.secret) == (old.login, old.secret)
 
 
 def replace_users(logins: Logins, news: Iterable[NewLogin], tenant: str, at: int) -> UserReplacement:
@@ -138,8 +165,7 @@ def replace_users(logins: Logins, news: Iterable[NewLogin], tenant: str, at: int
         if new.secret is None:
             plan.statements.append(delete_credential(login.id, secret_kind(login.kind)))
         plan.statements += replacements(login, new.secret, None, at)
-        if old.secret != new.secret or effect_of_change(old.login, login, False, at).close_principals:
-            plan.changed.add(login.id)
+        plan.effects.append(effect_of_change(old.login, login, old.secret != new.secret, at))
     plan.apply = logins.change_many(removed, plan.stored)
     return plan
 

@@ -44,6 +44,8 @@ def check_login(login: Login) -> None:
         raise Invalid(f"The client id mode '{mode}' needs a client id.")
     if login.superuser and login.confined:
         raise Invalid("A superuser is exempt from rules and cannot be confined to its own.")
+    if login.kind == "mqtt_client" and not (login.can_publish and login.can_subscribe):
+        raise Invalid("What a plain login may publish and subscribe to is said by rules and roles, not by a switch.")
     check_text(login.label, "label", MAX_LABEL)
     check_text(login.description, "description", MAX_DESCRIPTION)
     check_identifier(login.id, "id")
@@ -104,16 +106,25 @@ def reservations(*logins: Login) -> frozenset[str]:
 
 
 def effect_of_change(old: Login, new: Login, has_new_secret: bool, at: int) -> Change:
-    """Say what a change of a login means for its sessions."""
+    """Say what a change of a login means for its sessions: those are closed that would be refused as they are."""
     one = frozenset({new.id})
-    admits = (has_new_secret, old.superuser != new.superuser, old.clientid != new.clientid)
-    if any(admits) or old.clientid_mode != new.clientid_mode or (new.disabled and not old.disabled):
-        return Change(close_principals=one, banned_client_ids=reservations(new) - reservations(old))
-    if new.valid_until is not None and new.valid_until <= at / 1_000_000:
-        return Change(close_principals=one)
+    reserved = dict.fromkeys(reservations(new) - reservations(old), new.id)
+    ended = new.valid_until is not None and new.valid_until <= at / 1_000_000
+    # Of a login that many share each session has topics of its own, which are not those that it had.
+    shared = (old.clientid_mode == "per_connection") != (new.clientid_mode == "per_connection")
+    must_log_in_anew = has_new_secret or old.superuser != new.superuser or shared
+    if must_log_in_anew or ended or (new.disabled and not old.disabled):
+        # What it left behind, such as a will that waits, is decided on anew.
+        return Change(close_principals=one, principals=one, reserved_client_ids=reserved)
+    ties = (new.clientid_mode, new.clientid)
+    tied = new.clientid_mode == "required" and ties != (old.clientid_mode, old.clientid)
     rules_differ = (old.can_publish, old.can_subscribe) != (new.can_publish, new.can_subscribe)
-    ends = {new.id: new.valid_until} if new.valid_until != old.valid_until else {}
-    return Change(principals=one if rules_differ else frozenset(), valid_until=ends)
+    return Change(
+        required_client_ids={new.id: str(new.clientid)} if tied else {},
+        reserved_client_ids=reserved,
+        principals=one if rules_differ else frozenset(),
+        valid_until={new.id: new.valid_until} if new.valid_until != old.valid_until else {},
+    )
 
 
 def _chosen(value: T | None, otherwise: T) -> T:

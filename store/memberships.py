@@ -1,6 +1,6 @@
 """Who has which role, and who is in which group: indexes in both directions, by id, without a word about names."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from .database import Database
 from .records import MAX_PRIORITY, Change
@@ -49,6 +49,21 @@ class Relation:
     def forget_left(self, left: str) -> None:
         for right in list(self.of(left)):
             self.take(left, right)
+
+    def without_left(self, left: str) -> Callable[[], None]:
+        """Prepare that `left` is forgotten; however many it is paired with, this takes no time to apply."""
+        rights = self.of(left)
+        holders = {right: self._left[right] - {left} for right in rights}
+        emptied = [right for right, lefts in holders.items() if not lefts]
+
+        def apply() -> None:
+            if left in self._right:
+                del self._right[left]
+            self._left.update(holders)
+            for right in emptied:
+                del self._left[right]
+
+        return apply
 
     def forget_right(self, right: str) -> None:
         for left in self.with_(right):
@@ -101,10 +116,15 @@ class Memberships:
         self.roles.forget_right(role)
         self.group_roles.forget_right(role)
 
-    def forget_group(self, group: str) -> None:
-        """Drop a group that is no more."""
-        self.members.forget_left(group)
-        self.group_roles.forget_left(group)
+    def without_group(self, group: str) -> Callable[[], None]:
+        """Prepare that a group is no more."""
+        parts = self.members.without_left(group), self.group_roles.without_left(group)
+
+        def apply() -> None:
+            for part in parts:
+                part()
+
+        return apply
 
     def effect_on_holders(self, role: str, *, disconnect: bool) -> Change:
         """Say whom a change of a role concerns: all who have it, directly or through a group."""
@@ -119,10 +139,11 @@ class Memberships:
 
 
 def effect(principals: frozenset[str], *, anonymous: bool = False, disconnect: bool = False) -> Change:
-    """Have sessions closed, or their rules and subscriptions checked again."""
-    if disconnect:
-        return Change(close_principals=principals, close_anonymous=anonymous)
-    return Change(principals=principals, anonymous=anonymous)
+    """Have what sessions hold checked again, and with `disconnect` their connections closed first."""
+    closed = principals if disconnect else frozenset[str]()
+    return Change(
+        close_principals=closed, close_anonymous=anonymous and disconnect, principals=principals, anonymous=anonymous
+    )
 
 
 def clamp(priority: int) -> int:

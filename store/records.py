@@ -234,6 +234,10 @@ class Change:
     """Whether the sessions without principal and user name are closed."""
     banned_client_ids: frozenset[str] = frozenset()
     banned_usernames: frozenset[str] = frozenset()
+    required_client_ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The only client ids that principals may have from now on; their live sessions with others are closed."""
+    reserved_client_ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The principals whose alone client ids are from now on; live sessions of others with these are closed."""
     banned: BanTest | None = None
     """Which live sessions are closed, where names are not enough to find them."""
     principals: frozenset[str] = frozenset()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import get_args
 
 from .acl.patterns import check_acl_topic
+from .background_work import in_slices
 from .errors import AlreadyExists, Invalid
 from .memberships import clamp
 from .names import shown
@@ -39,7 +40,7 @@ def check_acls(acls: Iterable[RoleAcl]) -> tuple[RoleAcl, ...]:
     """Return ACLs in the order in which they are read; raise Invalid, or AlreadyExists for two of one topic."""
     checked: list[RoleAcl] = []
     seen: set[tuple[str, str]] = set()
-    for given in acls:
+    for given in in_slices(acls):
         acl = _check_acl(given)
         if (acl.acltype, acl.topic) in seen:
             raise AlreadyExists(f"The role has two ACLs {acl.acltype} for '{shown(acl.topic)}'.")

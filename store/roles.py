@@ -9,6 +9,7 @@ from uuid import uuid4
 from . import role_acls
 from .acl.policy import Policy
 from .audit_details import differences
+from .background_work import full_collection_put_off, in_slices
 from .database import Database, Statement
 from .errors import AlreadyExists, Invalid, NotFound, UnknownReference
 from .logins import Logins
@@ -364,7 +365,10 @@ async def _check(acls: Iterable[RoleAcl]) -> tuple[RoleAcl, ...]:
 
 def _compiled(role: Role) -> Policy | None:
     """Compile a big role; a small one is, when it is first asked for."""
-    return Policy.of_role(role) if len(role.acls) > _QUICK else None
+    if len(role.acls) <= _QUICK:
+        return None
+    with full_collection_put_off():
+        return Policy.of_role(role)
 
 
 def _decides_otherwise(old: Role, new: Role) -> bool:
@@ -376,7 +380,7 @@ def _shown(acl: RoleAcl) -> dict[str, object]:
 
 
 def _rows(role: Role) -> list[tuple[object, ...]]:
-    return [role_acls.to_row(role.id, acl) for acl in role.acls]
+    return [role_acls.to_row(role.id, acl) for acl in in_slices(role.acls)]
 
 
 def _check_texts(role: Role) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import cast, get_args
 
-from .acl.conditions import check_conditions
+from .acl.conditions import check_conditions, expressions_of
 from .acl.patterns import LITERAL_PREFIX, check_rule_topic
 from .acl.policy import Policy, operations, qos_mask
+from .background_work import full_collection_put_off, in_slices
 from .database import Database, Statement
 from .errors import AlreadyExists, Invalid, NotFound
 from .names import check_identifier
@@ -17,6 +18,8 @@ from .writer import Write
 
 MAX_RULES = 10_000
 """Rules of one subject; a facade may set a lower bound."""
+LONG = 1_000
+"""Rules of which more are put into rows in a thread."""
 _QUICK = 200
 """Rules that are checked and compiled without leaving the event loop."""
 
@@ -26,6 +29,14 @@ _LOAD_RULES = """
 _INSERT_RULE = """
     INSERT INTO acl_rule (subject_type, subject, ord, ops, match, allow, topic, qos_mask, retain, cond)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_APPEND_RULE = """
+    INSERT INTO acl_rule (subject_type, subject, ord, ops, match, allow, topic, qos_mask, retain, cond)
+    SELECT ?, ?, coalesce(max(ord), -1) + 1, ?, ?, ?, ?, ?, ?, ? FROM acl_rule
+    WHERE subject_type = ? AND subject = ?"""
+_PREPEND_RULE = """
+    INSERT INTO acl_rule (subject_type, subject, ord, ops, match, allow, topic, qos_mask, retain, cond)
+    SELECT ?, ?, coalesce(min(ord), 1) - 1, ?, ?, ?, ?, ?, ?, ? FROM acl_rule
+    WHERE subject_type = ? AND subject = ?"""
 _DELETE_RULES = "DELETE FROM acl_rule WHERE subject_type = ? AND subject = ?"
 _DELETE_SUBJECT = "DELETE FROM acl_subject WHERE subject_type = ? AND subject = ?"
 _INSERT_SUBJECT = "INSERT INTO acl_subject (subject_type, subject) VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -43,21 +54,26 @@ class CompiledRules:
     """None where the list is empty, or left to be compiled when it is first asked for."""
 
 
-class RulesChanged(Exception):
-    """Say that a list is no longer what somebody has read."""
+async def check_rules(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Return a list as it is kept, a long one or one with conditions from a thread; raise Invalid."""
+    fixed = tuple(rules)
+    return _check_rules(fixed) if _is_quick(fixed) else await asyncio.to_thread(_check_rules, fixed)
 
 
 async def compile_rules(rules: Iterable[Rule]) -> CompiledRules:
-    """Check a list and compile it, a long one in a thread; raise Invalid."""
+    """Check a list and compile it, a long one or one with conditions in a thread; raise Invalid."""
     fixed = tuple(rules)
-    if len(fixed) <= _QUICK and not any(rule.condition for rule in fixed):
-        return CompiledRules(_check_rules(fixed), None)
-    return await asyncio.to_thread(_compile, fixed)
+    return CompiledRules(_check_rules(fixed), None) if _is_quick(fixed) else await asyncio.to_thread(_compile, fixed)
+
+
+def _is_quick(rules: Sequence[Rule]) -> bool:
+    return len(rules) <= _QUICK and not any(rule.condition for rule in rules)
 
 
 def _compile(rules: tuple[Rule, ...]) -> CompiledRules:
-    checked = _check_rules(rules)
-    return CompiledRules(checked, Policy.of_rules(checked))
+    with full_collection_put_off():
+        checked = _check_rules(rules)
+        return CompiledRules(checked, Policy.of_rules(checked))
 
 
 class Rules:
@@ -103,12 +119,32 @@ class Rules:
         checked = _check_subject(subject_type, subject)
         return self._write("rules.set", checked, [(subject, rules)])
 
-    def extend(self, subject_type: str, subject: str, before: tuple[Rule, ...], rules: CompiledRules) -> Write[None]:
-        """Prepare a subject's list anew; raise RulesChanged where it is not the one that was extended."""
+    def add(self, subject_type: str, subject: str, rule: Rule, *, first: bool) -> Write[tuple[Rule, ...]]:
+        """Prepare one more rule of a subject, which was checked, behind the others or before them."""
         checked = _check_subject(subject_type, subject)
-        if (self._rules[checked].get(subject) or ()) != before:
-            raise RulesChanged
-        return self._write("rules.add", checked, [(subject, rules)])
+        before = self._rules[checked].get(subject) or ()
+        rules = (rule, *before) if first else (*before, rule)
+        _check_count(len(rules))
+        if rule.condition is not None and expressions_of(rule.condition):
+            check_conditions(dict.fromkeys(each.condition for each in rules if each.condition is not None))
+        known = self._policies.get((checked, subject))
+        policy = known.with_rule(rule, first=first) if known is not None else None
+        if policy is None and len(rules) > _QUICK:
+            policy = Policy.of_rules(rules)
+        _, _, _, *columns = _to_row(checked, subject, 0, rule)
+        key = (checked, subject)
+        return Write(
+            action="rules.add",
+            target=f"{checked}:{subject}",
+            statements=[
+                Statement(_INSERT_SUBJECT, [key]),
+                Statement(_PREPEND_RULE if first else _APPEND_RULE, [(*key, *columns, *key)]),
+            ],
+            apply=lambda: self._put(checked, subject, CompiledRules(rules, policy)),
+            result=rules,
+            change=_change(checked, [subject]),
+            detail={"subjects": 1, "rules": len(rules)},
+        )
 
     def create(self, subject_type: str, entries: Iterable[tuple[str, CompiledRules]]) -> Write[None]:
         """Prepare lists for subjects that have none; raise AlreadyExists where one has, or is named twice."""
@@ -166,15 +202,15 @@ class Rules:
     def _write(self, action: str, subject_type: SubjectType, lists: Sequence[tuple[str, CompiledRules]]) -> Write[None]:
         def apply() -> None:
             for subject, new in lists:
-                self._rules[subject_type][subject] = new.rules
-                self._policies.pop((subject_type, subject), None)
-                if new.policy is not None:
-                    self._policies[subject_type, subject] = new.policy
+                self._put(subject_type, subject, new)
 
         keys = [(subject_type, subject) for subject, _ in lists]
-        rows = [
-            _to_row(subject_type, subject, rank, rule) for subject, new in lists for rank, rule in enumerate(new.rules)
-        ]
+        with full_collection_put_off():
+            rows = [
+                _to_row(subject_type, subject, rank, rule)
+                for subject, new in lists
+                for rank, rule in enumerate(in_slices(new.rules))
+            ]
         return Write(
             action=action,
             target=", ".join(f"{subject_type}:{subject}" for subject, _ in lists[:100]),
@@ -188,6 +224,12 @@ class Rules:
             change=_change(subject_type, [subject for subject, _ in lists]),
             detail={"subjects": len(lists), "rules": len(rows)},
         )
+
+    def _put(self, subject_type: SubjectType, subject: str, new: CompiledRules) -> None:
+        self._rules[subject_type][subject] = new.rules
+        self._policies.pop((subject_type, subject), None)
+        if new.policy is not None:
+            self._policies[subject_type, subject] = new.policy
 
 
 def _change(subject_type: SubjectType, subjects: Iterable[str]) -> Change:
@@ -215,9 +257,8 @@ def _check_subject(subject_type: str, subject: str) -> SubjectType:
 
 def _check_rules(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     checked = tuple(rules)
-    if len(checked) > MAX_RULES:
-        raise Invalid(f"A list must not have more than {MAX_RULES} rules.")
-    for rule in checked:
+    _check_count(len(checked))
+    for rule in in_slices(checked):
         if rule.permission not in get_args(Permission):
             raise Invalid("The permission of a rule must be 'allow' or 'deny'.")
         if rule.action not in get_args(Action):
@@ -227,7 +268,14 @@ def _check_rules(rules: Iterable[Rule]) -> tuple[Rule, ...]:
         check_rule_topic(rule.topic)
     check_conditions(rule.condition for rule in checked if rule.condition is not None)
     # As they will be read back after a restart.
-    return tuple(replace(rule, qos=tuple(qos for qos in range(3) if qos in rule.qos)) for rule in checked)
+    return tuple(
+        [replace(rule, qos=tuple([qos for qos in range(3) if qos in rule.qos])) for rule in in_slices(checked)]
+    )
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_RULES:
+        raise Invalid(f"A list must not have more than {MAX_RULES} rules.")
 
 
 def _to_row(subject_type: SubjectType, subject: str, rank: int, rule: Rule) -> tuple[object, ...]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Generic, TypedDict, TypeVar
 
 from .database import Database, Statement
@@ -62,23 +63,33 @@ class Write(Generic[T]):
 
 def merge(*changes: Change) -> Change:
     """Say in one what several changes mean for the sessions."""
-    first, *rest = changes
-    for change in rest:
-        first = Change(
-            end_principals=first.end_principals | change.end_principals,
-            close_principals=first.close_principals | change.close_principals,
-            close_anonymous=first.close_anonymous or change.close_anonymous,
-            banned_client_ids=first.banned_client_ids | change.banned_client_ids,
-            banned_usernames=first.banned_usernames | change.banned_usernames,
-            banned=_either(first.banned, change.banned),
-            principals=first.principals | change.principals,
-            usernames=first.usernames | change.usernames,
-            client_ids=first.client_ids | change.client_ids,
-            anonymous=first.anonymous or change.anonymous,
-            everyone=first.everyone or change.everyone,
-            valid_until={**first.valid_until, **change.valid_until},
-        )
-    return first
+    banned: BanTest | None = None
+    for change in changes:
+        banned = _either(banned, change.banned)
+    return Change(
+        end_principals=_union(change.end_principals for change in changes),
+        close_principals=_union(change.close_principals for change in changes),
+        close_anonymous=any(change.close_anonymous for change in changes),
+        banned_client_ids=_union(change.banned_client_ids for change in changes),
+        banned_usernames=_union(change.banned_usernames for change in changes),
+        required_client_ids=_last(change.required_client_ids for change in changes),
+        reserved_client_ids=_last(change.reserved_client_ids for change in changes),
+        banned=banned,
+        principals=_union(change.principals for change in changes),
+        usernames=_union(change.usernames for change in changes),
+        client_ids=_union(change.client_ids for change in changes),
+        anonymous=any(change.anonymous for change in changes),
+        everyone=any(change.everyone for change in changes),
+        valid_until=_last(change.valid_until for change in changes),
+    )
+
+
+def _union(names: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset(chain.from_iterable(names))
+
+
+def _last(mappings: Iterable[Mapping[str, T]]) -> dict[str, T]:
+    return {key: value for mapping in mappings for key, value in mapping.items()}
 
 
 def _either(one: BanTest | None, other: BanTest | None) -> BanTest | None:

@@ -1,25 +1,33 @@
 """Why a client may do something or not, by the very rules that the broker asks."""
 
 from dataclasses import dataclass
-from time import time
+from typing import TypeAlias
 
+from ...broker.routing.topics import has_wildcard, split_share
+from ...broker.settings import MqttSettings
 from ...store.acl import explanation
+from ...store.admission import ANONYMOUS_REFUSED
 from ...store.directory import Directory
-from ...store.records import PUBLISH, RECEIVE, SUBSCRIBE, Login, RoleAcl, Rule
+from ...store.records import PUBLISH, RECEIVE, SUBSCRIBE, RoleAcl, Rule
 from ..routes import Call
 from ..state import ApiState
-from .models_explain import Explained, ExplainedClient, ExplainedOperation, ExplainQuery, LayerAnswer
+from .gatekeepers import Gatekeepers, gatekeepers
+from .models_explain import Decider, Explained, ExplainedClient, ExplainedOperation, ExplainQuery, LayerAnswer
 from .models_roles import Acl
 from .models_rules import ConditionalRule, show
 
 _OPERATIONS: dict[ExplainedOperation, int] = {"publish": PUBLISH, "subscribe": SUBSCRIBE, "receive": RECEIVE}
 
 SYSTEM_TOPIC = "No client may publish to a topic that begins with $."
-UNKNOWN_USER = "There is no such user, so no client can connect under this name."
-DISABLED = "The user is disabled, so no client can connect under this name."
-EXPIRED = "The user has expired, so no client can connect under this name."
-BANNED = "The client id or the address is banned, so the client cannot connect."
-BANNED_NAME = "The user name is banned, so no client can connect under it."
+NO_PLUGIN = "The plugin of the rules is not loaded, so no rule is asked."
+OTHER_LOGINS = "The credential store is not asked who may connect, for its plugin is not loaded."
+NOBODY_ADMITS = "No client can connect: no plugin is loaded that lets one in."
+OTHERS_ADMIT = "Other plugins have a word in who may connect:"
+OTHERS_DECIDE = "Other plugins may deny more than the rules:"
+CANNOT_CONNECT = "The client cannot connect: {}."
+
+
+_Decision: TypeAlias = tuple[bool, Decider, list[LayerAnswer], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class _Client:
 async def explain_decision(call: Call[ExplainQuery, None]) -> Explained:
     """Decide anew what a client asks for, and say which rule of which layer decided."""
     query, directory = call.query, call.state.directory
-    client = _client(call.state, query)
+    keepers = gatekeepers(call.state)
+    client = _client(call.state, query, keepers)
     login = None if client.principal is None else directory.login_by_id(client.principal)
     shown: ExplainedClient = {
         "clientid": query.clientid,
@@ -53,22 +62,28 @@ async def explain_decision(call: Call[ExplainQuery, None]) -> Explained:
         query.clientid, client.username, client.principal, peer_host=client.address, listener=client.listener
     )
     decision = access.explain(_OPERATIONS[query.action], query.topic, query.qos, query.retain)
-    remarks = _remarks(directory, query.clientid, client, login)
+    remarks = [*_refusals(directory, keepers, query.clientid, client), *_others(keepers)]
     if query.action == "publish" and query.topic.startswith("$"):
-        remarks.append(SYSTEM_TOPIC)
-        return {"allowed": False, "decided_by": "system_topic", "client": shown, "layers": [], "remarks": remarks}
-    if client.superuser:
-        return {"allowed": True, "decided_by": "superuser", "client": shown, "layers": [], "remarks": remarks}
+        decided: _Decision = (False, "system_topic", [], [SYSTEM_TOPIC])
+    elif (obstacle := _obstacle(call.state.broker.settings, query)) is not None:
+        decided = (False, "settings", [], [obstacle])
+    elif not keepers.rules:
+        decided = (True, "other_plugins" if keepers.deciding else "no_plugin", [], [NO_PLUGIN])
+    elif client.superuser:
+        decided = (True, "superuser", [], [])
+    else:
+        decided = (decision.allowed, decision.decided_by, [_layer(answer) for answer in decision.layers], [])
+    allowed, decided_by, layers, more = decided
     return {
-        "allowed": decision.allowed,
-        "decided_by": decision.decided_by,
+        "allowed": allowed,
+        "decided_by": decided_by,
         "client": shown,
-        "layers": [_layer(answer) for answer in decision.layers],
-        "remarks": remarks,
+        "layers": layers,
+        "remarks": [*remarks, *more],
     }
 
 
-def _client(state: ApiState, query: ExplainQuery) -> _Client:
+def _client(state: ApiState, query: ExplainQuery, keepers: Gatekeepers) -> _Client:
     """Say who is asked about: the session's client, or who would come with the given name."""
     directory = state.directory
     session = state.broker.registry.get(query.clientid)
@@ -90,8 +105,9 @@ def _client(state: ApiState, query: ExplainQuery) -> _Client:
     username = query.username or None
     return _Client(
         username,
-        directory.principal_of(query.clientid, username),
-        directory.is_superuser(query.clientid, username),
+        # Who was let in by others has no login, whatever name it came under.
+        directory.principal_of(query.clientid, username) if keepers.logins else None,
+        keepers.logins and directory.is_superuser(query.clientid, username),
         address or "",
         listener or "",
         session=session is not None,
@@ -99,20 +115,46 @@ def _client(state: ApiState, query: ExplainQuery) -> _Client:
     )
 
 
-def _remarks(directory: Directory, client_id: str, client: _Client, login: Login | None) -> list[str]:
-    """Say what keeps the client from connecting at all, whatever the rules are."""
+def _refusals(directory: Directory, keepers: Gatekeepers, client_id: str, client: _Client) -> list[str]:
+    """Say what keeps the client from connecting at all, whatever the rules are: in the words of the server's log."""
+    if not keepers.logins:
+        return [OTHER_LOGINS if keepers.admitting else NOBODY_ADMITS]
+    verdicts = directory.refusals(client_id, client.username, client.principal, peer_host=client.address)
+    if client.username is None and client.principal is None and not keepers.anonymous:
+        verdicts.append(ANONYMOUS_REFUSED)
+    return [CANNOT_CONNECT.format(verdict.log) for verdict in verdicts]
+
+
+def _others(keepers: Gatekeepers) -> list[str]:
+    """Say which plugins have a word too; what they would say, only they know."""
     remarks: list[str] = []
-    if directory.bans.find(client_id, client.address) is not None:
-        remarks.append(BANNED)
-    if client.username is not None and directory.bans.find_username(client.username) is not None:
-        remarks.append(BANNED_NAME)
-    if login is None:
-        return [*remarks, UNKNOWN_USER] if client.username is not None else remarks
-    if login.disabled:
-        remarks.append(DISABLED)
-    if login.valid_until is not None and login.valid_until <= time():
-        remarks.append(EXPIRED)
+    if keepers.admitting:
+        remarks.append(f"{OTHERS_ADMIT} {', '.join(keepers.admitting)}.")
+    if keepers.deciding:
+        remarks.append(f"{OTHERS_DECIDE} {', '.join(keepers.deciding)}.")
     return remarks
+
+
+def _obstacle(settings: MqttSettings, query: ExplainQuery) -> str | None:
+    """Say which of the server's settings refuses what is asked for; nobody is exempt from them."""
+    if query.action == "receive":
+        return None
+    topic = query.topic
+    if query.action == "subscribe":
+        group, topic = split_share(topic)  # which the rules have read already
+        if group is not None and not settings.shared_subscription:
+            return "The server's settings allow no shared subscriptions."
+        if not settings.wildcard_subscription and has_wildcard(topic):
+            return "The server's settings allow no subscriptions with + or #."
+    elif query.qos > settings.max_qos_allowed:
+        return f"The server's settings allow no QoS above {settings.max_qos_allowed}."
+    elif query.retain and not settings.retain_available:
+        return "The server's settings allow no retained messages."
+    if len(topic.encode()) > settings.max_topic_length:
+        return f"The server's settings allow no topics of more than {settings.max_topic_length} bytes."
+    if 0 < settings.max_topic_levels <= topic.count("/"):
+        return f"The server's settings allow no topics of more than {settings.max_topic_levels} levels."
+    return None
 
 
 def _layer(answer: explanation.LayerAnswer) -> LayerAnswer:

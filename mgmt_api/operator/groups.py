@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ...store import records
 from ...store.errors import NotFound
 from ..encoding import Page
-from ..paging import PageQuery, paginate
+from ..paging import PageQuery, paginate, sort_in_runs
 from ..routes import Call
 from ..state import ApiState
 from .fields import DisconnectQuery, Membership, NewPriority, memberships, priorities, shown_time
@@ -56,12 +56,12 @@ async def delete_group(call: Call[DisconnectQuery, None]) -> None:
 
 async def list_members(call: Call[PageQuery, None]) -> Page:
     """List the members of a group."""
-    members = _existing(call.state, call.path["group"]).members
+    members = await sort_in_runs(call.state.directory.groups.members(call.path["group"]))
 
-    def show(username: str) -> Membership:
-        return {"name": username, "priority": members[username]}
+    def show(member: tuple[str, int]) -> Membership:
+        return {"name": member[0], "priority": member[1]}
 
-    return await paginate(list(members), call.query, show)
+    return await paginate(members, call.query, show)
 
 
 async def add_member(call: Call[DisconnectQuery, NewPriority]) -> None:

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+from ...store.background_work import collection_paused
 from ...store.credentials.password_formats import EmqxAlgorithm
 from ...store.importing.applying import EmqxOptions, Source, import_file
 from ..routes import Call
@@ -18,15 +19,16 @@ async def import_source(call: Call[ImportQuery, bytes]) -> ImportReport:
         iterations=query.iterations,
         dk_length=query.dk_length,
     )
-    report = await import_file(
-        call.state.directory,
-        call.body,
-        cast("Source", call.path["source"]),  # which refuses what it does not know
-        emqx=EmqxOptions(query.password, algorithm, query.login_type),
-        overwrite=query.overwrite,
-        dry_run=query.dry_run,
-        **call.origin,
-    )
+    with collection_paused():
+        report = await import_file(
+            call.state.directory,
+            call.body,
+            cast("Source", call.path["source"]),  # which refuses what it does not know
+            emqx=EmqxOptions(query.password, algorithm, query.login_type),
+            overwrite=query.overwrite,
+            dry_run=query.dry_run,
+            **call.origin,
+        )
     return {
         "source": call.path["source"],
         "dry_run": query.dry_run,

@@ -1,6 +1,6 @@
 """What is asked about one decision, and how it is explained."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
@@ -11,6 +11,7 @@ from ..paging import Query
 from .models_roles import Acl
 from .models_rules import ConditionalRule
 
+Decider: TypeAlias = DecidedBy | Literal["superuser", "system_topic", "settings", "no_plugin", "other_plugins"]
 ExplainedOperation = Literal["publish", "subscribe", "receive"]
 
 
@@ -56,7 +57,7 @@ class Explained(TypedDict):
     """Show a decision, and what each layer said that was asked; the last one decided if it is of that kind."""
 
     allowed: bool
-    decided_by: DecidedBy | Literal["superuser", "system_topic"]
+    decided_by: Decider
     client: ExplainedClient
     layers: list[LayerAnswer]
     remarks: list[str]

@@ -1,12 +1,12 @@
 """The rules of user names, of client ids and for all clients, and what holds where none fits."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 from ...store.directory import Directory
 from ...store.errors import NotFound
-from ...store.records import SubjectType
-from ..encoding import Page
+from ...store.records import Rule, SubjectType
+from ..encoding import Listing, Page, converted, listing
 from ..errors import ApiError
 from ..paging import paginate
 from ..routes import Call
@@ -19,7 +19,6 @@ from .models_rules import (
     RuledSubject,
     SubjectQuery,
     SubjectRow,
-    SubjectRules,
     show,
 )
 
@@ -41,17 +40,18 @@ async def list_subjects(call: Call[SubjectQuery, None]) -> Page:
     return await paginate(_subjects(directory, types), query, render, keep=lambda entry: part in entry[1])
 
 
-async def get_rules(call: Call[None, None]) -> SubjectRules:
+async def get_rules(call: Call[None, None]) -> Listing:
     """Show the rules of a user name or client id."""
-    return _existing(call.state.directory, *_named(call.path))
+    subject_type, subject = _named(call.path)
+    return await _show(subject_type, subject, _existing(call.state.directory, subject_type, subject))
 
 
-async def set_rules(call: Call[None, NewSubjectRules]) -> SubjectRules:
+async def set_rules(call: Call[None, NewSubjectRules]) -> Listing:
     """Set the rules of a user name or client id, whether it has any or not."""
     return await _set(call, *_named(call.path))
 
 
-async def add_rule(call: Call[PlaceQuery, NewConditionalRule]) -> SubjectRules:
+async def add_rule(call: Call[PlaceQuery, NewConditionalRule]) -> Listing:
     """Add a rule to those of a user name or client id, which may have none."""
     return await _add(call, *_named(call.path))
 
@@ -61,18 +61,17 @@ async def delete_rules(call: Call[None, None]) -> None:
     await call.state.directory.delete_rules(*_named(call.path), **call.origin)
 
 
-async def get_all_rules(call: Call[None, None]) -> SubjectRules:
+async def get_all_rules(call: Call[None, None]) -> Listing:
     """Show the rules for all clients; there may be none."""
-    rules = call.state.directory.rules("all") or ()
-    return {"subject_type": "all", "subject": "", "rules": [show(rule) for rule in rules]}
+    return await _show("all", "", call.state.directory.rules("all") or ())
 
 
-async def set_all_rules(call: Call[None, NewSubjectRules]) -> SubjectRules:
+async def set_all_rules(call: Call[None, NewSubjectRules]) -> Listing:
     """Set the rules for all clients."""
     return await _set(call, "all", "")
 
 
-async def add_rule_for_all(call: Call[PlaceQuery, NewConditionalRule]) -> SubjectRules:
+async def add_rule_for_all(call: Call[PlaceQuery, NewConditionalRule]) -> Listing:
     """Add a rule to those for all clients."""
     return await _add(call, "all", "")
 
@@ -110,25 +109,29 @@ def _named(path: Mapping[str, str]) -> tuple[SubjectType, str]:
     raise ApiError(404, "NOT_FOUND", "Rules are those of a 'username' or a 'clientid', or for 'all'.")
 
 
-def _existing(directory: Directory, subject_type: SubjectType, subject: str) -> SubjectRules:
+def _existing(directory: Directory, subject_type: SubjectType, subject: str) -> Sequence[Rule]:
     rules = directory.rules(subject_type, subject)
     if rules is None:
         what = "user name" if subject_type == "username" else "client id"
         raise NotFound(f"The {what} '{subject[:200]}' has no rules of its own.")
-    return {"subject_type": subject_type, "subject": subject, "rules": [show(rule) for rule in rules]}
+    return rules
 
 
-async def _set(call: Call[None, NewSubjectRules], subject_type: SubjectType, subject: str) -> SubjectRules:
-    rules = [rule.to_rule() for rule in call.body.rules]
+async def _show(subject_type: SubjectType, subject: str, rules: Sequence[Rule]) -> Listing:
+    return await listing({"subject_type": subject_type, "subject": subject}, "rules", rules, show)
+
+
+async def _set(call: Call[None, NewSubjectRules], subject_type: SubjectType, subject: str) -> Listing:
+    rules = await converted(call.body.rules, NewConditionalRule.to_rule)
     await call.state.directory.set_rules(subject_type, subject, rules, **call.origin)
-    return {"subject_type": subject_type, "subject": subject, "rules": [show(rule) for rule in rules]}
+    return await _show(subject_type, subject, rules)
 
 
-async def _add(call: Call[PlaceQuery, NewConditionalRule], subject_type: SubjectType, subject: str) -> SubjectRules:
+async def _add(call: Call[PlaceQuery, NewConditionalRule], subject_type: SubjectType, subject: str) -> Listing:
     rules = await call.state.directory.add_rule(
         subject_type, subject, call.body.to_rule(), first=call.query.first, **call.origin
     )
-    return {"subject_type": subject_type, "subject": subject, "rules": [show(rule) for rule in rules]}
+    return await _show(subject_type, subject, rules)
 
 
 def _defaults(directory: Directory) -> Defaults:

@@ -4,8 +4,8 @@ from typing import Any
 
 from ..errors import ApiError
 from ..routes import Facade, Route
-from . import audit, bans, description
-from .address import PREFIX
+from . import audit, bans, description, identity
+from .address import IDENTITY_PATH, PREFIX
 from .credentials import FORBIDDEN, authenticate
 from .models_bans import AuditPage, AuditQuery, Ban, BanPage, BanQuery, NewBan
 from .table_access import ACCESS
@@ -43,6 +43,20 @@ _AUDIT = (
     Route("GET", "/audit", audit.list_entries, "Read the audit log", "Audit", query=AuditQuery, answer=AuditPage),
 )
 
+_IDENTITY = (
+    Route(
+        "GET",
+        IDENTITY_PATH,
+        identity.prove_identity,
+        "Prove to be the owner of the data directory",
+        "Identity",
+        query=identity.IdentityQuery,
+        answer=identity.Identity,
+        errors={404: ("NOT_FOUND",)},
+        public=True,
+    ),
+)
+
 _DESCRIPTION = (
     Route(
         "GET",
@@ -64,7 +78,7 @@ OPERATOR = Facade(
     name="operator",
     title="wardenmq, operator's API",
     prefix=PREFIX,
-    routes=(*USERS, *ROLES, *GROUPS, *ACCESS, *_BANS, *_AUDIT, *_DESCRIPTION),
+    routes=(*USERS, *ROLES, *GROUPS, *ACCESS, *_BANS, *_AUDIT, *_IDENTITY, *_DESCRIPTION),
     authenticate=authenticate,
     forbidden=FORBIDDEN,
     error_body=_error_body,

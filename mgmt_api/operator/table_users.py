@@ -1,5 +1,10 @@
 """The part of the route table about users, roles and groups."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel
+
 from ..paging import PageQuery
 from ..routes import Route
 from . import groups, roles, users
@@ -21,11 +26,29 @@ from .models_roles import (
 )
 from .models_users import ChangedUser, LoginQuery, NewUser, User, UserPage, UserQuery
 
+_Handler: TypeAlias = Callable[[Any], Awaitable[object]]
+
 _NOT_FOUND = {404: ("NOT_FOUND",)}
 _UNKNOWN = {400: ("UNKNOWN_REFERENCE",)}
 _EXISTS = {409: ("ALREADY_EXISTS",)}
 _CHANGED = {**_NOT_FOUND, **_EXISTS}
 _IN_USE = {409: ("IN_USE",)}
+
+
+def _pair(
+    path: str,
+    tag: str,
+    give: tuple[_Handler, str],
+    take: tuple[_Handler, str],
+    query: type[BaseModel],
+) -> tuple[Route[Any, Any], Route[Any, Any]]:
+    """Have something given, with a priority, and taken again; each with its handler and what it does."""
+    errors = {**_UNKNOWN, **_NOT_FOUND}
+    return (
+        Route("PUT", path, *give, tag, query=query, body=NewPriority, status=204, errors=errors),
+        Route("DELETE", path, *take, tag, query=query, status=204, errors=errors),
+    )
+
 
 USERS = (
     Route("GET", "/users", users.list_users, "List users", "Users", query=UserQuery, answer=UserPage),
@@ -71,26 +94,12 @@ USERS = (
         status=204,
         errors=_NOT_FOUND,
     ),
-    Route(
-        "PUT",
+    *_pair(
         "/users/{login}/roles/{role}",
-        users.grant_role,
-        "Give a user a role",
         "Users",
-        query=users.GrantQuery,
-        body=NewPriority,
-        status=204,
-        errors={**_UNKNOWN, **_NOT_FOUND},
-    ),
-    Route(
-        "DELETE",
-        "/users/{login}/roles/{role}",
-        users.revoke_role,
-        "Take a role from a user",
-        "Users",
-        query=users.GrantQuery,
-        status=204,
-        errors={**_UNKNOWN, **_NOT_FOUND},
+        (users.grant_role, "Give a user a role"),
+        (users.revoke_role, "Take a role from a user"),
+        users.GrantQuery,
     ),
 )
 
@@ -197,47 +206,19 @@ GROUPS = (
         answer=MemberPage,
         errors=_NOT_FOUND,
     ),
-    Route(
-        "PUT",
+    *_pair(
         "/groups/{group}/members/{username}",
-        groups.add_member,
-        "Put a user into a group",
         "Groups",
-        query=DisconnectQuery,
-        body=NewPriority,
-        status=204,
-        errors={**_UNKNOWN, **_NOT_FOUND, **_EXISTS},
+        (groups.add_member, "Put a user into a group"),
+        (groups.remove_member, "Take a user out of a group"),
+        DisconnectQuery,
     ),
-    Route(
-        "DELETE",
-        "/groups/{group}/members/{username}",
-        groups.remove_member,
-        "Take a user out of a group",
-        "Groups",
-        query=DisconnectQuery,
-        status=204,
-        errors={**_UNKNOWN, **_NOT_FOUND},
-    ),
-    Route(
-        "PUT",
+    *_pair(
         "/groups/{group}/roles/{role}",
-        groups.add_group_role,
-        "Give a group a role",
         "Groups",
-        query=DisconnectQuery,
-        body=NewPriority,
-        status=204,
-        errors={**_UNKNOWN, **_NOT_FOUND, **_EXISTS},
-    ),
-    Route(
-        "DELETE",
-        "/groups/{group}/roles/{role}",
-        groups.remove_group_role,
-        "Take a role from a group",
-        "Groups",
-        query=DisconnectQuery,
-        status=204,
-        errors={**_UNKNOWN, **_NOT_FOUND},
+        (groups.add_group_role, "Give a group a role"),
+        (groups.remove_group_role, "Take a role from a group"),
+        DisconnectQuery,
     ),
     Route(
         "GET",

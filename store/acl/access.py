@@ -78,6 +78,11 @@ class ClientAccess:
         """Whether deliveries must be checked one by one (RECEIVE), because a subscription may bring some that are not
         allowed."""
 
+    @property
+    def standing(self) -> object:
+        """The same object as that of what this was made from, if and only if both decide alike."""
+        return self._cache
+
     def decide(self, operation: int, topic: str, qos: int, retain: bool) -> bool:
         """Answer PUBLISH or RECEIVE for a topic name, SUBSCRIBE for a topic filter, shared or not."""
         decision = self._decisions[operation].get(topic)

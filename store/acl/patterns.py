@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from ...broker.routing.topics import InvalidTopic, check_filter
+from ...broker.routing.topics import InvalidTopic, check_filter, is_shared
 from ..errors import Invalid
 from ..records import AclType
 
@@ -124,6 +124,8 @@ def check_acl_topic(acltype: AclType, topic: str) -> None:
         check_filter(topic)
     except InvalidTopic as error:
         raise Invalid(f"The topic '{topic[:200]}' of an ACL is not valid: {error}.") from None
+    if not acltype.startswith("unsubscribe"):  # those are never asked, whatever their topic
+        _check_unshared(topic, topic)
     if acltype in LITERAL_TYPES:
         return
     for level in topic.split("/"):
@@ -140,5 +142,16 @@ def check_rule_topic(topic: str) -> None:
         check_filter(text)
     except InvalidTopic as error:
         raise Invalid(f"The topic '{topic[:200]}' of a rule is not valid: {error}.") from None
-    if not is_literal:
-        parse_pattern(text)
+    levels = (text,) if is_literal else parse_pattern(text)
+    _check_unshared(topic, text)
+    if len(levels) > 1 and isinstance(levels[0], str):
+        _check_unshared(topic, f"{levels[0]}/")
+
+
+def _check_unshared(topic: str, text: str) -> None:
+    """Raise Invalid for what no topic ever fits, above all where it was meant to deny shared subscriptions."""
+    if is_shared(text):
+        raise Invalid(
+            f"The topic '{topic[:200]}' is that of a shared subscription. These are decided on by the filter behind "
+            "their share name, so it would never fit."
+        )

@@ -1,13 +1,16 @@
 """The compiled rules of one subject: of a client id, of a user name, of a role, for all, or derived from a state.
 
 Whatever path leads to them, of the rules that fit the lowest rank wins, so the answer is that of reading the list from
-the top. A policy does not change once it is made and shares nothing, so a thread may make it.
+the top. A policy does not change once it is made, so a thread may make it, and one of a rule more shares what it can.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from logging import getLogger
+from typing import cast
 
 from ...broker.routing.topics import has_wildcard
+from ..background_work import in_slices
 from ..errors import Invalid
 from ..records import PUBLISH, RECEIVE, SUBSCRIBE, AclType, Condition, Role, RoleAcl, Rule
 from .binding import Binding
@@ -52,7 +55,9 @@ class Policy:
     """
 
     __slots__ = (
+        "_condition_numbers",
         "_conditions",
+        "_first_rank",
         "_guards_wildcards",
         "_hiding",
         "_of_everybody",
@@ -73,22 +78,24 @@ class Policy:
         rows: Sequence[Row],
         *,
         positions: Sequence[int] | None = None,
-        conditions: Sequence[CompiledCondition | None] = (),
+        conditions: Mapping[Condition, int] | None = None,
         guards_wildcards: bool = False,
         unreceived: Collection[str] = (),
     ) -> None:
         """Take rules and what they were compiled to.
 
-        `positions` has the place of a rank's rule, None for the same; `unreceived` the topics of ACLs that allow a
-        subscription without what it brings.
+        `conditions` has the number of each condition, ascending; `positions` the place of a rank's rule, None for the
+        same; `unreceived` the topics of ACLs that allow a subscription without what it brings.
         """
         self._rules = rules
+        self._first_rank = 0
         self._positions = positions
         self._trie = TopicTrie(rows)
         self.depth = self._trie.depth
         self.operations = SUBSCRIBE if guards_wildcards else 0
         """The operations, as a bit mask, about which it says anything."""
-        self._conditions = conditions
+        self._condition_numbers: Mapping[Condition, int] = conditions or {}
+        self._conditions = tuple([_compile(condition) for condition in self._condition_numbers])
         self._guards_wildcards = guards_wildcards
         self.unreceived = bool(unreceived)
         """Whether it may allow a subscription without allowing the deliveries that this brings."""
@@ -96,19 +103,26 @@ class Policy:
         """The same for control topics."""
         self.sensitive = 0
         """The operations, as a bit mask, for which QoS or retain flag can make a difference."""
-        templates: dict[str, Template] = {}
-        hiding: dict[tuple[int, int | None], None] = {}
-        for topic, entry in rows:
+        self._templates: tuple[Template, ...] = ()
+        self._hiding: tuple[tuple[int, int | None], ...] = ()
+        self._learn(rows)
+
+    def _learn(self, rows: Sequence[Row]) -> None:
+        """Work out what is to be known of all entries, of which these are new."""
+        templates = {template.key: template for template in self._templates}
+        hiding = dict.fromkeys(self._hiding)
+        for topic, entry in in_slices(rows):
             self.operations |= entry.operations
             if entry.qos_mask != ALL_QOS or entry.retain is not None:
                 self.sensitive |= entry.operations
             if not entry.allow and entry.operations & _DELIVERIES:
                 hiding[entry.operations & _DELIVERIES, entry.condition] = None
             if not isinstance(topic, str):
-                templates.update((level.key, level) for level in topic if isinstance(level, Template))
+                templates.update([(level.key, level) for level in topic if isinstance(level, Template)])
         self._templates = tuple(templates.values())
         self._hiding = tuple(hiding)
-        self._of_everybody = None if templates or conditions else Binding((), (), ClientFacts("", None))
+        shared = not templates and not self._conditions
+        self._of_everybody = Binding((), (), ClientFacts("", None)) if shared else None
 
     @classmethod
     def of_rules(cls, rules: Sequence[Rule]) -> "Policy":
@@ -118,9 +132,28 @@ class Policy:
         """
         conditions: dict[Condition, int] = {}
         rows: list[Row] = []
-        for rank, rule in enumerate(rules):
+        for rank, rule in enumerate(in_slices(rules)):
             rows.extend(_rows_of_rule(rank, rule, conditions))
-        return cls(rules, rows, conditions=[_compile(condition) for condition in conditions])
+        return cls(rules, rows, conditions=conditions)
+
+    def with_rule(self, rule: Rule, *, first: bool) -> "Policy":
+        """Return a policy of one more rule behind those of a list, or before them, at a small part of the cost."""
+        if self._positions is not None:
+            raise ValueError("a role's ACLs are no list of rules")
+        policy = copy(self)
+        rules = cast("Sequence[Rule]", self._rules)
+        policy._rules = (rule, *rules) if first else (*rules, rule)
+        policy._first_rank = self._first_rank - first
+        conditions = {**self._condition_numbers}
+        rank = policy._first_rank if first else policy._first_rank + len(rules)
+        rows = tuple(_rows_of_rule(rank, rule, conditions))
+        if len(conditions) > len(self._conditions) and rule.condition is not None:
+            policy._condition_numbers = conditions
+            policy._conditions = (*self._conditions, _compile(rule.condition))
+        policy._trie = self._trie.with_rows(rows, first=first)
+        policy.depth = policy._trie.depth
+        policy._learn(rows)
+        return policy
 
     @classmethod
     def of_derived(cls, rules: Sequence[Rule]) -> "Policy":
@@ -141,7 +174,7 @@ class Policy:
         rows: list[Row] = []
         subscribed: dict[Levels, str] = {}
         received: set[Levels] = set()
-        for rank, position in enumerate(positions):
+        for rank, position in enumerate(in_slices(positions)):
             acl = role.acls[position]
             mask = _ACL_OPERATIONS.get(acl.acltype)
             if mask is None:
@@ -196,7 +229,7 @@ class Policy:
         """Return the place, from 0, and the text of the rule that an entry came from; None for the wildcard guard."""
         if entry is WILDCARD_GUARD:
             return None
-        position = entry.rank if self._positions is None else self._positions[entry.rank]
+        position = entry.rank - self._first_rank if self._positions is None else self._positions[entry.rank]
         return position, self._rules[position]
 
 

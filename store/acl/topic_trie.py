@@ -3,11 +3,15 @@
 A walk goes through the topic's levels once and gives the lists of entries that concern it; it costs what the topic's
 depth does, not what the number of filters does. A level with a placeholder is an edge labelled with the key of its
 template. The client's own texts for all templates are worked out once per client, so one trie serves every client.
+
+A trie does not change once it is made. One of more entries shares with it whatever does not lead to these.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import NamedTuple
 
+from ..background_work import in_slices
 from .patterns import Template
 
 ALL_QOS = 0b111
@@ -53,6 +57,13 @@ class _Node:
         self.below: Entries | None = None
         """Entries of filters that go on with `#` here."""
 
+    def copy(self) -> "_Node":
+        """Return a node that has the same below it."""
+        new = _Node()
+        new.words, new.templates, new.plus = self.words, self.templates, self.plus
+        new.end, new.below = self.end, self.below
+        return new
+
 
 class TopicTrie:
     """Find the entries that concern a topic name or a topic filter."""
@@ -66,7 +77,7 @@ class TopicTrie:
         self.depth = 1
         """Levels of the deepest filter; what a topic has beyond them meets no word of any."""
         seen: set[tuple[int, bool, int, int, bool | None, int | None]] = set()
-        for topic, entry in rows:
+        for topic, entry in in_slices(rows):
             if isinstance(topic, str):
                 entries = self._literals.setdefault(topic, [])
             else:
@@ -77,6 +88,17 @@ class TopicTrie:
             if key not in seen:
                 seen.add(key)
                 entries.append(entry)
+
+    def with_rows(self, rows: Iterable[Row], *, first: bool) -> "TopicTrie":
+        """Return a trie of more entries, which all rank behind those that are there or, if `first`, before them."""
+        trie = copy(self)
+        for topic, entry in rows:
+            if isinstance(topic, str):
+                trie._literals = {**trie._literals, topic: _with_entry(trie._literals.get(topic), entry, first)}
+            else:
+                trie.depth = max(trie.depth, len(topic))
+                trie._root = _with_path(trie._root, topic, entry, first)
+        return trie
 
     def _entries(self, levels: Levels) -> Entries:
         """Return the list of a filter, made if need be."""
@@ -163,6 +185,40 @@ class TopicTrie:
             nodes = following
             wildcards = True
         return nodes
+
+
+def _with_path(root: _Node, levels: Levels, entry: Entry, first: bool) -> _Node:
+    """Return a copy of the root, and of the nodes below it on the way to a filter, that has one more entry there."""
+    node = new_root = root.copy()
+    for level in levels:
+        if level == "#":
+            node.below = _with_entry(node.below, entry, first)
+            return new_root
+        if level == "+":
+            child = node.plus = _copied(node.plus)
+        elif isinstance(level, Template):
+            templates = node.templates or {}
+            child = _copied(templates.get(level.key))
+            node.templates = {**templates, level.key: child}
+        else:
+            words = node.words or {}
+            child = _copied(words.get(level))
+            node.words = {**words, level: child}
+        node = child
+    node.end = _with_entry(node.end, entry, first)
+    return new_root
+
+
+def _copied(node: _Node | None) -> _Node:
+    return _Node() if node is None else node.copy()
+
+
+def _with_entry(entries: Entries | None, entry: Entry, first: bool) -> Entries:
+    """Return a copy of a list with one more entry; of those that say the same only the first."""
+    others = entries or []
+    if first:
+        return [entry, *(other for other in others if other[1:] != entry[1:])]
+    return others if any(other[1:] == entry[1:] for other in others) else [*others, entry]
 
 
 def _finish(nodes: list[_Node], found: list[Entries]) -> None:

@@ -16,8 +16,9 @@ class ImportReport:
     """Say what an import wrote, or with a dry run would write."""
 
     counts: Mapping[str, int]
-    """Of users: `created`, `replaced`. Of an ACL file: `users` that have rules now, `rules` of theirs, `patterns`,
-    `anonymous` (ACLs). Of dynamic security: `users`, `roles`, `groups`, and `removed` users."""
+    """Of users: `created`, `replaced`, and `unchanged` ones that are what they would be replaced by. Of an ACL file:
+    `users` that have rules now, `rules` of theirs, `patterns`, `anonymous` (ACLs). Of dynamic security: `users`,
+    `roles`, `groups`, and `removed` users."""
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     """What is decided otherwise here than by the program that the file comes from."""

@@ -31,8 +31,8 @@ async def import_users(
 ) -> ImportReport:
     """Create the logins; those that exist are left alone or, with `overwrite`, get the file's password.
 
-    They keep all that the file does not say. A failure in between leaves what was written before: to import again goes
-    on from there.
+    They keep all that the file does not say, and those of which it says nothing new their sessions. A failure in
+    between leaves what was written before: to import again goes on from there.
     """
     run = _UserImport(directory, overwrite, origin)
     users = iter(parsed.users)
@@ -68,7 +68,7 @@ class _UserImport:
         self._origin = origin
         self._tenant = directory.tenants.required(DEFAULT_TENANT).id
         self._replaced: set[str] = set()
-        self.counts = {"created": 0, "replaced": 0}
+        self.counts = {"created": 0, "replaced": 0, "unchanged": 0}
         self.skipped: list[Skipped] = []
 
     def select(self, users: Sequence[ImportedUser]) -> Iterator[_Row]:
@@ -84,8 +84,12 @@ class _UserImport:
             elif user.superuser and old.confined:
                 self._skip(user, "The login is confined to its own rules, from which a superuser is exempt.")
             else:
+                new = _in_place_of(old, user)
+                if self._directory.has_login(new):
+                    self.counts["unchanged"] += 1
+                    continue
                 self._replaced.add(user.name)
-                yield user, _in_place_of(old, user)
+                yield user, new
 
     async def write(self, batch: Sequence[_Row]) -> None:
         """Write a batch in one transaction, or one by one where one of them does not go."""

@@ -116,7 +116,7 @@ async def test_an_explanation_in_words(cli: Cli) -> None:
     assert "decided by: role r, the role allows no subscriptions with + or #" in guarded
     default = await cli.done(*explain, "x", "--username", "nobody")
     assert "decided by: no rule fits, so the default decides" in default
-    assert "remark: There is no such user" in default
+    assert "remark: The client cannot connect: the login is unknown." in default
 
 
 async def test_a_live_session_is_explained_as_it_is(running: Cli) -> None:

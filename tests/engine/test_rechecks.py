@@ -434,6 +434,15 @@ class TestClosing:
         again = await party.guarded.connected("alice", "stored", clean=False)
         assert (await again.message()).payload == b"kept"
 
+    async def test_a_client_id_that_is_required_or_reserved(self, party: Party) -> None:
+        """Only those sessions are closed that would be refused as they are."""
+        update = party.guarded.directory.update_login
+        await update("username", "alice", clientid="a3", clientid_mode="required")
+        await self._closed(party, {"a5"}, 0x87, {"stored"})
+        await update("username", "alice", clientid_mode="reserved")
+        await update("username", "alice", clientid_mode="any")
+        assert await party.alive() == ALL - {"a5"}
+
     @pytest.mark.parametrize(
         ("who_type", "who", "closed"),
         [

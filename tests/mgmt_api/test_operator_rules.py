@@ -4,9 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from wardenmq.mgmt_api.operator.explain import BANNED, BANNED_NAME, DISABLED, EXPIRED, UNKNOWN_USER
 
-from ..engine.wire import connect
 from .operators import ODD_NAMES, Operator, segment
 
 RULE: dict[str, Any] = {"topic": "t", "permission": "allow", "action": "publish"}
@@ -193,20 +191,6 @@ async def test_a_live_session_is_judged_as_it_is(operator: Operator) -> None:
     assert other["remarks"]
 
 
-async def test_the_explanation_is_what_the_broker_does(operator: Operator) -> None:
-    await operator.done("POST", "/users", {"login": "alice", "password": "x"})
-    rules = [{**RULE, "topic": "t/1", "qos": 1}, {**RULE, "topic": "t/2", "action": "subscribe"}]
-    await operator.done("PUT", "/rules/username/alice", {"rules": rules})
-    client = await operator.mqtt.connected("one", username="alice", password=b"x")
-    for topic in ("t/1", "t/2", "t/+"):
-        granted = (await client.subscribe((topic, 0)))[0] != 0x80
-        answer = await explained(operator, clientid="one", topic=topic, action="subscribe")
-        assert answer["allowed"] is granted, topic
-    for topic, qos, retain in (("t/1", 1, False), ("t/1", 0, False), ("t/2", 1, True)):
-        answer = await explained(operator, clientid="one", topic=topic, qos=qos, retain=str(retain).lower())
-        assert answer["allowed"] is (qos == 1 and topic == "t/1")
-
-
 async def test_who_is_asked_about_no_rule(operator: Operator) -> None:
     await operator.done("POST", "/users", {"login": "root", "superuser": True})
     answer = await explained(operator, clientid="one", topic="t", username="root")
@@ -230,27 +214,6 @@ async def test_roles_say_which_acl(operator: Operator) -> None:
     answer = await explained(operator, clientid="c", topic="t/#", username="alice", action="subscribe")
     (layer,) = answer["layers"]
     assert (answer["allowed"], layer["wildcard_guard"], layer["rule"]) == (False, True, None)
-
-
-async def test_a_login_by_client_id_and_one_that_is_disabled(operator: Operator) -> None:
-    await operator.done("POST", "/users", {"login": "one", "login_type": "clientid", "password": "x"})
-    answer = await explained(operator, clientid="one", topic="t")
-    assert (answer["client"]["login"], answer["client"]["login_type"]) == ("one", "clientid")
-    await operator.done("PATCH", "/users/one?login_type=clientid", {"disabled": True})
-    assert (await explained(operator, clientid="one", topic="t"))["remarks"] == [DISABLED]
-    stranger = await operator.mqtt.open()
-    assert await stranger.refused(connect("one", password=None)) in (4, 5)
-
-
-async def test_remarks_say_what_else_keeps_a_client_out(operator: Operator) -> None:
-    await operator.done("POST", "/users", {"login": "alice", "expires_at": "2000-01-01T00:00:00Z"})
-    assert (await explained(operator, clientid="c", topic="t", username="alice"))["remarks"] == [EXPIRED]
-    await operator.done("POST", "/bans", {"who_type": "username", "who": "alice"})
-    await operator.done("POST", "/bans", {"who_type": "peerhost_net", "who": "192.0.2.0/24"})
-    answer = await explained(operator, clientid="c", topic="t", username="alice", address="192.0.2.1")
-    assert answer["remarks"] == [BANNED, BANNED_NAME, EXPIRED]
-    assert (await explained(operator, clientid="c", topic="t", username="bob"))["remarks"] == [UNKNOWN_USER]
-    assert (await explained(operator, clientid="c", topic="t"))["remarks"] == []
 
 
 async def test_an_empty_username_asks_about_an_anonymous_client(operator: Operator) -> None:

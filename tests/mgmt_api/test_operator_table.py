@@ -195,6 +195,7 @@ CALLS: list[tuple[str, str, str, Any, int]] = [
     ("DELETE", "/roles/{role:r}", "", None, 204),
     ("DELETE", "/users/{login:alice}", "", None, 204),
     ("GET", "/openapi.json", "", None, 200),
+    ("GET", "/identity", f"challenge={'0' * 64}", None, 404),
 ]
 
 

@@ -51,8 +51,8 @@ async def test_every_field_of_a_new_user(operator: Operator) -> None:
         "clientid": "c",
         "clientid_mode": "required",
         "confined": True,
-        "can_publish": False,
-        "can_subscribe": False,
+        "can_publish": True,
+        "can_subscribe": True,
         "label": "A",
         "description": "The first",
         "expires_at": "2100-01-01T02:00:00+02:00",
@@ -191,3 +191,11 @@ async def test_the_audit_log_says_who_and_by_which_way(operator: Operator) -> No
         ("operator", "operator", "username:b"),
         ("operator", "cli", "username:a"),
     ]
+
+
+@pytest.mark.parametrize("switch", ["can_publish", "can_subscribe"])
+async def test_a_switch_that_would_do_nothing_is_refused(operator: Operator, switch: str) -> None:
+    assert await operator.refused("POST", "/users", {"login": "alice", switch: False}) == (400, "BAD_REQUEST")
+    await operator.done("POST", "/users", {"login": "alice"})
+    assert await operator.refused("PATCH", "/users/alice", {switch: False}) == (400, "BAD_REQUEST")
+    assert (await operator.done("GET", "/users/alice"))[switch] is True

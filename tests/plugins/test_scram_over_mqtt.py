@@ -1,14 +1,19 @@
 """SCRAM-SHA-256 from CONNECT to CONNACK and again later, with a real broker and a real directory."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+from wardenmq.broker import rechecks
+from wardenmq.broker.protocol.packets import SubscribeRequest
+from wardenmq.broker.session import Session
 from wardenmq.store.directory import Directory
 
 from ..engine.brokers import Clients, running_broker
+from ..engine.conditions import turn_by_turn
 from ..engine.packets5 import AUTH, P, Packet5, Properties
-from ..engine.wire import CONNACK, DISCONNECT
+from ..engine.wire import CONNACK, DISCONNECT, PING, PINGRESP
 from ..engine.wire5 import Client5, auth, connect
 from ..store.scram_client import ScramClient
 
@@ -122,4 +127,68 @@ async def test_a_client_that_fails_to_authenticate_again_is_disconnected(
     client.send(auth(RENEW, method(scram.first())))
     ended = await go_on(client, scram, await client.expect(AUTH))
     assert (ended.kind, ended.reason) == (DISCONNECT, 0x87)
+    await client.hung_up()
+
+
+async def _renewing(clients: Clients5, *, subscriptions: int = 300) -> tuple[Client5, Session, Callable[[], bytes]]:
+    """Give a client with many subscriptions that has begun to authenticate again, and how to build its last word."""
+    client = await clients.logged_in()
+    session = clients.broker.registry.get("one")
+    assert session is not None
+    for number in range(subscriptions):
+        request = SubscribeRequest(f"u/alice/{number}" if number else "u/bob", 0)
+        clients.broker._engine.enter_subscription(session, request, 0)
+    scram = ScramClient("alice", "wonderland")
+    client.send(auth(RENEW, method(scram.first())))
+    challenge = await client.expect(AUTH)
+    data = challenge.get(P.AUTH_DATA)
+    assert isinstance(data, bytes)
+    return client, session, lambda: auth(CONTINUE, method(scram.final(data)))
+
+
+async def test_nothing_is_asked_about_a_client_that_stands_as_before(clients: Clients5) -> None:
+    """However many subscriptions it has, and without forgetting anybody's routes."""
+    client, session, last_word = await _renewing(clients)
+    access, router = clients.broker._access, clients.broker.router
+    before = access.allowed, access.denied, router.generation
+    client.send(last_word())
+    assert (await client.expect(AUTH)).reason == 0
+    assert (access.allowed, access.denied, router.generation) == before
+    assert len(session.subscriptions) == 300
+
+
+async def test_a_client_with_many_subscriptions_is_looked_at_in_parts(
+    clients: Clients5, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have their turn meanwhile; what the client sent after its last word waits for the answer to that."""
+    monkeypatch.setattr(rechecks, "_TURN", 0.0)
+    client, session, last_word = await _renewing(clients)
+    session.decided_by = session.checked_by = None
+    async with clients.broker._engine.rechecks._turn:
+        client.send(last_word(), PING)
+        _, challenge = await clients.begin(ScramClient("alice", "wonderland"))
+        assert challenge.kind == AUTH
+        assert len(session.subscriptions) == 300
+    assert [(await client.read()).kind for _ in range(2)] == [AUTH, PINGRESP]
+    assert len(session.subscriptions) == 299
+    assert "u/bob" not in session.subscriptions
+
+
+async def test_a_write_while_a_client_is_looked_at_again(
+    clients: Clients5, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told of the write, and not that all is well."""
+    monkeypatch.setattr(rechecks, "_TURN", 0.0)
+    monkeypatch.setattr(rechecks, "_STEP", 1)
+    client, session, last_word = await _renewing(clients)
+    session.decided_by = session.checked_by = None
+    turn = clients.broker._engine.rechecks._turn
+    async with turn:
+        client.send(last_word())
+        await turn_by_turn(lambda: len(turn._waiters or ()) == 1)
+        writing = asyncio.ensure_future(directory.update_login("username", "alice", disabled=True))
+        await turn_by_turn(lambda: len(turn._waiters or ()) == 2)
+    await writing
+    got = await client.read()
+    assert (got.kind, got.reason) == (DISCONNECT, 0x87)
     await client.hung_up()

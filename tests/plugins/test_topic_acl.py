@@ -87,6 +87,22 @@ async def test_deliveries_are_checked_only_where_a_rule_may_hide_some(
     assert plugin.authorize(alice, RECEIVE, "t/secret", 0, False) is False
 
 
+async def test_receivers_are_put_together_again_only_when_their_standing_is_asked_for(
+    plugin: TopicAclPlugin, directory: Directory
+) -> None:
+    alice = identity("c1", "alice")
+    await directory.set_rules("username", "alice", [Rule("t/secret", "deny", "all"), Rule("t/#", "allow", "all")])
+    before, known = plugin.standing(alice), alice.policy
+    assert plugin.authorize(alice, RECEIVE, "t/secret", 0, False) is False
+    await directory.set_rules("username", "bob", [Rule("x", "deny", "all")])
+    assert plugin.authorize(alice, RECEIVE, "t/secret", 0, False) is False
+    assert alice.policy is known
+    assert plugin.standing(alice) is before
+    await directory.set_rules("username", "alice", [Rule("t/#", "allow", "all")])
+    assert plugin.standing(alice) is not before
+    assert plugin.authorize(alice, RECEIVE, "t/secret", 0, False) is True
+
+
 async def test_a_plain_amqtt_broker_is_answered_too(plugin: TopicAclPlugin, directory: Directory) -> None:
     await directory.create_login("clientid", "root", "x", superuser=True)
     await directory.set_rules("all", "", [Rule("t/secret", "deny", "subscribe")])

@@ -180,17 +180,19 @@ async def test_sessions_are_closed_that_would_not_be_let_in_and_the_others_check
     changes = record(house)
     alice, same = principal(house, "alice"), principal(house, "same")
     await house.replace_access(replace(NEW, users=[*NEW.users, user("same", None)]))
-    assert changes == [Change(end_principals=ended, close_principals=frozenset({alice}), everyone=True)]
+    one = frozenset({alice})
+    assert changes == [Change(end_principals=ended, close_principals=one, principals=one, everyone=True)]
     changes.clear()
-    for change, closes in (
-        ({"label": "x"}, False),
-        ({"disabled": True}, True),
-        ({"clientid": "c"}, True),
-        ({"clientid": "c", "clientid_mode": "required"}, True),
-        ({}, True),
+    for change, closes, required in (
+        ({"label": "x"}, False, {}),
+        ({"disabled": True}, True, {}),
+        ({"clientid": "c"}, False, {}),
+        ({"clientid": "c", "clientid_mode": "required"}, False, {same: "c"}),
+        ({}, False, {}),
     ):
         await house.replace_access(AccessConfiguration(users=[user("same", None, **change)]))
         assert (changes[-1].close_principals == {same}) is closes, change
+        assert changes[-1].required_client_ids == required, change
 
 
 async def test_who_comes_without_password_has_none(house: Directory) -> None:
@@ -365,7 +367,7 @@ async def test_who_stays_is_no_child_of_one_that_goes_with_another(house: Direct
 
 
 async def test_who_stays_is_tied_as_before(house: Directory) -> None:
-    values = {"confined": True, "can_publish": False, "can_subscribe": False, "secret_expires_at": LATER}
+    values = {"confined": True, "secret_expires_at": LATER}
     await house.create_login("username", "tied", "x", clientid="own", clientid_mode="reserved", **values)  # type: ignore[arg-type]
     before = await house.update_login("username", "tied", paused=True)
     await house.replace_access(AccessConfiguration(users=[user("tied", "y")]))

@@ -134,3 +134,14 @@ async def test_all_of_it_survives_a_restart(tmp_path: Path, gate: Argon2Gate) ->
     with pytest.raises(AlreadyExists):
         await again.create_dashboard_user("admin", "public")
     await again.close()
+
+
+@pytest.mark.parametrize("end", [float("nan"), float("inf"), -float("inf"), -1.0, 1e18])
+async def test_an_end_that_is_no_time_is_refused(directory: Directory, end: float) -> None:
+    with pytest.raises(Invalid):
+        await directory.create_api_key("key", expires_at=end)
+    assert directory.api_keys() == []
+    key, _ = await directory.create_api_key("key", expires_at=4e9)
+    with pytest.raises(Invalid):
+        await directory.update_api_key("key", expires_at=end)
+    assert directory.api_keys() == [key]

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from threading import current_thread, main_thread
 
 import pytest
 from wardenmq.store import groups as groups_module
@@ -10,6 +11,8 @@ from wardenmq.store.acl.client_facts import ClientFacts
 from wardenmq.store.database import Statement
 from wardenmq.store.directory import Directory
 from wardenmq.store.errors import AlreadyExists, InUse, Invalid, NotFound, StoreError, UnknownReference
+from wardenmq.store.login_values import NewLogin
+from wardenmq.store.memberships import Memberships
 from wardenmq.store.records import MAX_PRIORITY, PUBLISH, Change
 
 from .layered import acl
@@ -184,9 +187,12 @@ async def test_exactly_those_in_it_are_told(house: Directory, disconnect: bool) 
     changes = record(house)
 
     def told(*names: str, anonymous: bool = False) -> Change:
-        if disconnect:
-            return Change(close_principals=ids(house, *names), close_anonymous=anonymous)
-        return Change(principals=ids(house, *names), anonymous=anonymous)
+        concerned = ids(house, *names)
+        if disconnect:  # stored sessions have no connection to close, and are checked again
+            return Change(
+                close_principals=concerned, close_anonymous=anonymous, principals=concerned, anonymous=anonymous
+            )
+        return Change(principals=concerned, anonymous=anonymous)
 
     await house.groups.update("staff", text_name="x", disconnect=disconnect)
     await house.groups.create("empty", roles={"one": 1})
@@ -332,3 +338,46 @@ async def test_who_is_in_a_group_is_looked_up_when_it_is_asked(
     left = house.groups.get("g")
     assert left is not None
     assert [*left.members] == []
+
+
+async def test_members_are_given_in_no_order_and_without_those_who_are_gone(kept: Directory) -> None:
+    await kept.groups.create("g")
+    for name in ("zoe", "alice", "bob"):
+        await kept.create_login("username", name, None)
+        await kept.groups.add_member("g", name, len(name))
+    members = kept.groups.members("g")
+    await kept.delete_login("username", "bob")
+    await kept.groups.remove_member("g", "zoe")
+    assert sorted(members) == [("alice", 5), ("zoe", 3)]
+    assert [*kept.groups.members("g")] == [("alice", 5)]
+    with pytest.raises(NotFound):
+        kept.groups.members("h")
+
+
+async def test_a_big_group_is_deleted_in_a_thread(kept: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And from those alone who are in it: what else they are in, and who else is in something, stays."""
+    names = [f"user-{number}" for number in range(1_500)]
+    await kept.import_logins(NewLogin(login_type="username", login=name) for name in (*names, "other"))
+    await kept.groups.create("small", members={"user-1": 2, "other": 1})
+    await kept.groups.create("big", members=dict.fromkeys(names, 0))
+    threads: dict[str, bool] = {}
+    without = Memberships.without_group
+
+    def watched(self: Memberships, group: str) -> Callable[[], None]:
+        threads[kept.groups._names[group]] = current_thread() is main_thread()
+        return without(self, group)
+
+    monkeypatch.setattr(Memberships, "without_group", watched)
+    ids = {name: login.id for name in (*names, "other") if (login := kept.login("username", name)) is not None}
+    await kept.groups.delete("big")
+    assert {name: [*kept.groups.of_login(ids[name])] for name in ids} == {name: [] for name in names} | {
+        "user-1": ["small"],
+        "other": ["small"],
+    }
+    assert kept._memberships.members.rows() and kept._memberships.members.with_(ids["user-2"]) == frozenset()
+    await kept.groups.delete("small")
+    assert threads == {"big": False, "small": True}
+    assert kept._memberships.members.rows() == []
+    assert kept._memberships.members._left == {}
+    await kept.groups.create("big", members={"user-2": 1})
+    assert [*kept.groups.of_login(ids["user-2"])] == ["big"]

@@ -78,7 +78,7 @@ async def test_a_changed_login_loses_its_sessions(directory: Directory) -> None:
     await directory.update_login("username", "alice", disabled=True)
     await directory.delete_login("username", "alice")
     one = frozenset({login.id})
-    assert changes == [Change(close_principals=one)] * 3 + [Change(end_principals=one)]
+    assert changes == [Change(close_principals=one, principals=one)] * 3 + [Change(end_principals=one)]
 
 
 async def test_logins_survive_a_restart(tmp_path: Path) -> None:

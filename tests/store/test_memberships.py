@@ -71,7 +71,11 @@ def test_a_role_concerns_those_who_have_it_in_any_way(
     told = memberships.effect_on_holders(role, disconnect=False)
     assert told == Change(principals=frozenset(principals), anonymous=anonymous)
     closed = memberships.effect_on_holders(role, disconnect=True)
-    assert closed == Change(close_principals=frozenset(principals), close_anonymous=anonymous)
+    # What is stored of them is checked again beside the closing.
+    concerned = frozenset(principals)
+    assert closed == Change(
+        close_principals=concerned, close_anonymous=anonymous, principals=concerned, anonymous=anonymous
+    )
 
 
 def test_a_group_concerns_its_members_and_those_who_are_about_to_be_some() -> None:
@@ -79,7 +83,8 @@ def test_a_group_concerns_its_members_and_those_who_are_about_to_be_some() -> No
     assert memberships.effect_on_members("g1", disconnect=False) == effect(frozenset({"p1", "p2"}))
     memberships.anonymous_group = "g2"
     told = memberships.effect_on_members("g2", "p1", disconnect=True)
-    assert told == Change(close_principals=frozenset({"p1", "p3"}), close_anonymous=True)
+    both = frozenset({"p1", "p3"})
+    assert told == Change(close_principals=both, close_anonymous=True, principals=both, anonymous=True)
 
 
 def test_what_is_forgotten_is_in_none_of_the_relations() -> None:
@@ -91,7 +96,7 @@ def test_what_is_forgotten_is_in_none_of_the_relations() -> None:
     memberships.forget_role("r2")
     assert memberships.group_roles.of("g2") == {}
     assert memberships.group_roles.of("g1") == {"r1": 0}
-    memberships.forget_group("g1")
+    memberships.without_group("g1")()
     assert memberships.groups_of("p2") == {}
     assert memberships.group_roles.with_("r1") == frozenset()
     memberships.roles.put("p3", "r1", 0)
@@ -118,7 +123,15 @@ def test_priorities_are_kept_within_bounds(priority: int, clamped: int) -> None:
 def test_several_changes_in_one_concern_all_whom_one_of_them_concerns() -> None:
     one, two = frozenset({"1"}), frozenset({"2"})
     first = Change(
-        one, one, banned_client_ids=one, banned_usernames=one, principals=one, usernames=one, valid_until={"1": 1.0}
+        one,
+        one,
+        banned_client_ids=one,
+        banned_usernames=one,
+        required_client_ids={"1": "b", "2": "b"},
+        reserved_client_ids={"b": "1"},
+        principals=one,
+        usernames=one,
+        valid_until={"1": 1.0},
     )
     second = Change(
         two,
@@ -127,6 +140,8 @@ def test_several_changes_in_one_concern_all_whom_one_of_them_concerns() -> None:
         banned_client_ids=two,
         banned_usernames=two,
         principals=two,
+        required_client_ids={"1": "c"},
+        reserved_client_ids={"c": "2"},
         usernames=two,
         client_ids=two,
         anonymous=True,
@@ -141,6 +156,8 @@ def test_several_changes_in_one_concern_all_whom_one_of_them_concerns() -> None:
         banned_client_ids=both,
         banned_usernames=both,
         principals=both,
+        required_client_ids={"1": "c", "2": "b"},
+        reserved_client_ids={"b": "1", "c": "2"},
         usernames=both,
         client_ids=two,
         anonymous=True,

@@ -12,7 +12,7 @@ from wardenmq.store.acl.client_facts import ClientFacts
 from wardenmq.store.acl.policy import Policy
 from wardenmq.store.directory import Directory
 from wardenmq.store.errors import AlreadyExists, Invalid, NotFound, StoreError, UnknownReference
-from wardenmq.store.records import MAX_PRIORITY, PUBLISH, SUBSCRIBE, Change, Role, RoleAcl
+from wardenmq.store.records import MAX_PRIORITY, PUBLISH, SUBSCRIBE, AclType, Change, Role, RoleAcl
 from wardenmq.store.role_acls import MAX_ACLS
 
 from .layered import acl
@@ -180,7 +180,8 @@ async def test_exactly_the_holders_are_told(house: Directory, disconnect: bool) 
 
     def told(*names: str, anonymous: bool = False) -> Change:
         if disconnect:
-            return Change(close_principals=ids(house, *names), close_anonymous=anonymous)
+            one = ids(house, *names)
+            return Change(close_principals=one, close_anonymous=anonymous, principals=one, anonymous=anonymous)
         return Change(principals=ids(house, *names), anonymous=anonymous)
 
     both = told("alice", "bob")
@@ -403,3 +404,11 @@ async def test_acls_are_asked_by_priority_and_age_also_after_a_restart(kept: Dir
     assert role is not None
     wanted = sorted(in_age, key=lambda item: -max(item[1], -MAX_PRIORITY))
     assert [found.topic for found in role.acls] == [topic for topic, _ in wanted]
+
+
+@pytest.mark.parametrize("acltype", ["subscribePattern", "subscribeLiteral", "publishClientReceive"])
+async def test_an_acl_of_a_shared_subscription_is_refused(directory: Directory, acltype: AclType) -> None:
+    """A subscription is decided on without its share name, so that a deny of it would silently do nothing."""
+    for topic in ("$share/g/t", "$share/#", "$queue/t"):
+        with pytest.raises(Invalid, match="shared subscription"):
+            await directory.roles.create("r", acls=[RoleAcl(acltype, topic, False)])

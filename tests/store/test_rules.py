@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from wardenmq.store.acl.conditions import MAX_EXPRESSIONS
 from wardenmq.store.directory import Directory
 from wardenmq.store.errors import AlreadyExists, Invalid, NotFound
-from wardenmq.store.records import PUBLISH, SUBSCRIBE, Change, Rule
+from wardenmq.store.records import PUBLISH, SUBSCRIBE, Change, Condition, Rule
 from wardenmq.store.rules import MAX_RULES
 
 ALLOW = Rule("a/#", "allow", "all")
@@ -86,6 +87,12 @@ async def test_deleting(directory: Directory) -> None:
         "${a${$}",
         "${" + "a" * 9_999 + "}",
         "a" * 9_999 + "${",
+        "$share/#",
+        "$share/g/t",
+        "eq $share/g/t",
+        "$queue/t",
+        "${$}share/g/t",
+        "$share/${username}/t",
     ],
 )
 async def test_a_bad_topic_is_refused(directory: Directory, topic: str) -> None:
@@ -188,3 +195,50 @@ async def test_rules_that_are_added_at_once_are_all_there(directory: Directory) 
     stored = directory.rules("username", "alice")
     assert stored is not None and (stored[0].topic, len(stored)) == ("first", before + 1)
     assert await directory.add_rule("all", "", rules[0]) == (rules[0],)
+
+
+async def test_one_more_rule_of_many_touches_one_row_and_only_its_own_subject(tmp_path: Path) -> None:
+    directory = await Directory.open(tmp_path / "wardenmq.db")
+    many = [Rule(f"t/{number}", "allow", "publish") for number in range(500)]
+    await directory.set_rules("all", "", many)
+    before = await directory._database.read("SELECT id, ord FROM acl_rule ORDER BY id")
+    access = directory.access("c", None)
+    for number in range(3):
+        await directory.add_rule("all", "", Rule(f"last/{number}", "allow", "all"))
+        await directory.add_rule("all", "", Rule(f"first/{number}", "deny", "all"), first=True)
+    after = await directory._database.read("SELECT id, ord FROM acl_rule ORDER BY id")
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 6
+    assert not access.decide(PUBLISH, "last/0", 0, False)  # for those who hold what was, it stays
+    assert directory.access("c", None).decide(PUBLISH, "last/0", 0, False)
+    rules = directory.rules("all")
+    assert rules is not None
+    topics = [rule.topic for rule in rules]
+    assert topics[:4] == ["first/2", "first/1", "first/0", "t/0"]
+    assert topics[-4:] == ["t/499", "last/0", "last/1", "last/2"]
+    said = directory.access("c", None).explain(PUBLISH, "first/1", 0, False)
+    assert said.layers[-1].position == 1
+    await directory.close()
+    again = await Directory.open(tmp_path / "wardenmq.db")
+    assert again.rules("all") == rules
+    await again.close()
+
+
+async def test_one_more_rule_is_bounded_and_checked_as_all_are(directory: Directory) -> None:
+    expressions = [replace(ALLOW, condition=Condition(username_re=f"u{number}")) for number in range(MAX_EXPRESSIONS)]
+    await directory.set_rules("username", "alice", expressions)
+    await directory.set_rules("all", "", [ALLOW] * MAX_RULES)
+    generation = directory.generation
+    for subject_type, subject, rule in (
+        ("all", "", DENY),
+        ("username", "alice", replace(ALLOW, condition=Condition(username_re="one more"))),
+        ("username", "alice", replace(ALLOW, condition=Condition(username_re="("))),
+        ("username", "alice", replace(ALLOW, topic="a/#/b")),
+        ("all", "somebody", ALLOW),
+        ("username", "", ALLOW),
+    ):
+        with pytest.raises(Invalid):
+            await directory.add_rule(subject_type, subject, rule)
+    assert directory.generation == generation
+    known = replace(ALLOW, topic="b", condition=Condition(username_re="u1"))
+    assert (await directory.add_rule("username", "alice", known))[-1] == known

@@ -363,7 +363,7 @@ async def test_only_the_owner_learns_that_a_login_is_not_allowed(gate: Argon2Gat
     await directory.create_login("username", "alice", "wonderland")
     await directory.update_login("username", "alice", disabled=True)
     assert log_in(directory, ScramClient("alice", "wonderland")) == Verdict(
-        Outcome.NOT_ALLOWED, "the login is disabled or paused"
+        Outcome.NOT_ALLOWED, "the login is disabled"
     )
     assert log_in(directory, ScramClient("alice", "wrong")).outcome is Outcome.WRONG
     await directory.update_login("username", "alice", disabled=False, expires_at=now + 10)

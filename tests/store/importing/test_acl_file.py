@@ -321,3 +321,9 @@ def test_differences_are_noted_where_they_matter(line: str, notes: tuple[str, ..
 def test_utf_16_is_refused_as_a_whole() -> None:
     with pytest.raises(Invalid):
         parse_mosquitto_acl(FILE.encode("utf-16"))
+
+
+def test_a_shared_subscription_is_named_and_may_deny() -> None:
+    parsed = parse_mosquitto_acl(b"user u\ntopic deny $share/#\ntopic read $share/g/t\ntopic read t\n")
+    assert [(skipped.line, skipped.may_deny) for skipped in parsed.skipped] == [(2, True), (3, False)]
+    assert [rule.topic for rule in parsed.users[0].rules] == ["t"]

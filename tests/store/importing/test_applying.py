@@ -14,7 +14,7 @@ from wardenmq.store.errors import Invalid, StoreError
 from wardenmq.store.importing import acl_import, user_import
 from wardenmq.store.importing.applying import EmqxOptions, Source, import_file
 from wardenmq.store.importing.reports import ImportReport
-from wardenmq.store.records import PUBLISH, RECEIVE, SUBSCRIBE, Rule
+from wardenmq.store.records import PUBLISH, RECEIVE, SUBSCRIBE, Change, Rule
 
 from ..restarts import facts
 from .test_acl_file import FILE as ACL_FILE
@@ -66,7 +66,7 @@ MOSQUITTO = f"alice:{PBKDF2}\nbob:{SHA512}\nbroken\ncarol:{ARGON2}\n".encode()
 
 async def test_users_of_mosquittos_file_log_in(directory: Directory) -> None:
     report = await dry_and_real(directory, MOSQUITTO, "mosquitto-passwords", actor="me", facade="test")
-    assert report.counts == {"created": 3, "replaced": 0}
+    assert report.counts == {"created": 3, "replaced": 0, "unchanged": 0}
     assert [(skipped.line, skipped.what) for skipped in report.skipped] == [(3, "")]
     for name, password in (("alice", PASSWORD), ("bob", "battery: staple"), ("carol", PASSWORD)):
         assert await can_log_in(directory, name, password)
@@ -79,18 +79,39 @@ async def test_users_of_mosquittos_file_log_in(directory: Directory) -> None:
 async def test_who_is_replaced_stays_whose_they_are_and_paused(directory: Directory) -> None:
     """Paused by its owner, not switched off by the operator, of which only the operator could free it."""
     owner = await directory.create_login("username", "owner", None)
-    await directory.create_login("username", "alice", "x", parent=owner.id, confined=True, can_publish=False)
+    await directory.create_login("username", "alice", "x", parent=owner.id, confined=True)
     before = await directory.update_login("username", "alice", paused=True)
     report = await dry_and_real(directory, MOSQUITTO, "mosquitto-passwords", overwrite=True)
-    assert report.counts == {"created": 2, "replaced": 1}
+    assert report.counts == {"created": 2, "replaced": 1, "unchanged": 0}
     assert directory.login("username", "alice") == before
+
+
+async def test_who_is_in_the_file_as_they_are_is_left_alone_and_counted(directory: Directory) -> None:
+    await import_file(directory, MOSQUITTO, "mosquitto-passwords")
+    await directory.update_login("username", "bob", password="another")
+    changes: list[Change] = []
+
+    async def record(change: Change) -> None:
+        changes.append(change)
+
+    directory.on_change(record)
+    generation = directory.generation
+    report = await dry_and_real(directory, MOSQUITTO, "mosquitto-passwords", overwrite=True)
+    assert report.counts == {"created": 0, "replaced": 1, "unchanged": 2}
+    assert [skipped.line for skipped in report.skipped] == [3]
+    bob = directory.login("username", "bob")
+    assert bob is not None
+    assert [change.close_principals for change in changes] == [{bob.id}]
+    again = await dry_and_real(directory, MOSQUITTO, "mosquitto-passwords", overwrite=True)
+    assert again.counts == {"created": 0, "replaced": 0, "unchanged": 3}
+    assert directory.generation == generation + 1
 
 
 async def test_a_file_makes_nobody_a_superuser_who_is_confined(directory: Directory) -> None:
     await directory.create_login("username", "alice", "x", confined=True)
     data = f"user_id,password_hash,salt,is_superuser\nalice,{'ab' * 32},{SALT},true\n".encode()
     report = await dry_and_real(directory, data, "emqx-csv", overwrite=True)
-    assert report.counts == {"created": 0, "replaced": 0}
+    assert report.counts == {"created": 0, "replaced": 0, "unchanged": 0}
     assert [(skipped.line, skipped.what) for skipped in report.skipped] == [(2, "alice")]
 
 
@@ -98,7 +119,7 @@ async def test_users_of_amqtts_file_log_in(directory: Directory) -> None:
     theirs = Argon2Hasher(**CHEAP).hash(PASSWORD)
     data = f"# amqtt\nalice:{theirs}\nbob:{CRYPT}\ncarol:{BCRYPT}\n".encode()
     report = await dry_and_real(directory, data, "amqtt-passwords")
-    assert (report.counts, report.skipped) == ({"created": 3, "replaced": 0}, ())
+    assert (report.counts, report.skipped) == ({"created": 3, "replaced": 0, "unchanged": 0}, ())
     for name in ("alice", "bob", "carol"):
         assert await can_log_in(directory, name, PASSWORD)
         assert not await can_log_in(directory, name, "correct")
@@ -128,7 +149,7 @@ async def test_users_of_emqx_log_in(directory: Directory, form: str, algorithm: 
     data = ("\n".join(lines) if form == "csv" else json.dumps(rows)).encode()
     source: Source = "emqx-csv" if form == "csv" else "emqx-json"
     report = await dry_and_real(directory, data, source, emqx=EmqxOptions(algorithm=algorithm))
-    assert (report.counts, report.skipped) == ({"created": 2, "replaced": 0}, ())
+    assert (report.counts, report.skipped) == ({"created": 2, "replaced": 0, "unchanged": 0}, ())
     accepted = await verdict(directory, "alice", PASSWORD)
     assert (accepted.outcome, accepted.superuser) == (Outcome.ACCEPTED, True)
     accepted = await verdict(directory, "bob", PASSWORD)
@@ -152,7 +173,7 @@ async def test_what_exists_is_left_alone_or_gets_the_password(directory: Directo
     await directory.create_login("username", "bob", "old", disabled=True, description="Bob")
     before = facts(directory)
     report = await import_file(directory, MOSQUITTO, "mosquitto-passwords")
-    assert report.counts == {"created": 1, "replaced": 0}
+    assert report.counts == {"created": 1, "replaced": 0, "unchanged": 0}
     assert [(skipped.line, skipped.what, skipped.reason) for skipped in report.skipped[1:]] == [
         (1, "alice", "It exists already."),
         (2, "bob", "It exists already."),
@@ -161,7 +182,7 @@ async def test_what_exists_is_left_alone_or_gets_the_password(directory: Directo
     assert await can_log_in(directory, "alice", "old")
 
     report = await dry_and_real(directory, MOSQUITTO, "mosquitto-passwords", overwrite=True)
-    assert report.counts == {"created": 0, "replaced": 3}
+    assert report.counts == {"created": 0, "replaced": 2, "unchanged": 1}
     assert await can_log_in(directory, "alice", PASSWORD)
     assert not await can_log_in(directory, "alice", "old")
     alice, bob, _ = directory.logins("username")
@@ -196,7 +217,7 @@ async def test_many_users_are_written_in_parts(directory: Directory, monkeypatch
     monkeypatch.setattr(user_import, "BATCH", 10)
     data = "\n".join(f"user-{number}:{PBKDF2}" for number in range(25)).encode()
     report = await import_file(directory, data, "mosquitto-passwords")
-    assert report.counts == {"created": 25, "replaced": 0}
+    assert report.counts == {"created": 25, "replaced": 0, "unchanged": 0}
     assert await audited(directory) == ["login.import"] * 3
     assert len(directory.logins("username")) == 25
 
@@ -206,7 +227,7 @@ async def test_one_that_does_not_go_does_not_hold_up_the_others(directory: Direc
     data = b"user_id,password\nsensor-1,x\nsensor-2,x\nsensor-3,x\n"
     options = EmqxOptions(kind="plain", login_type="clientid")
     report = await import_file(directory, data, "emqx-csv", emqx=options)
-    assert report.counts == {"created": 2, "replaced": 0}
+    assert report.counts == {"created": 2, "replaced": 0, "unchanged": 0}
     (skipped,) = report.skipped
     assert (skipped.line, skipped.what) == (3, "sensor-2")
     assert "reserved" in skipped.reason
@@ -223,7 +244,7 @@ async def test_who_is_created_meanwhile_is_left_alone(directory: Directory, monk
 
     monkeypatch.setattr(directory, "import_logins", after_another)
     report = await import_file(directory, MOSQUITTO, "mosquitto-passwords")
-    assert report.counts == {"created": 2, "replaced": 0}
+    assert report.counts == {"created": 2, "replaced": 0, "unchanged": 0}
     assert [(skipped.what, skipped.reason) for skipped in report.skipped[1:]] == [("bob", "It exists already.")]
     assert await can_log_in(directory, "bob", "old")
 

@@ -310,3 +310,15 @@ def test_sections_and_lists_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None
     for section in ("roles", "clients", "groups"):
         with pytest.raises(Invalid, match=f"'{section}' must not have more than 2 items"):
             parse({section: [{}, {}, {}]})
+
+
+def test_an_acl_of_a_shared_subscription_is_named_and_may_deny() -> None:
+    """It would never fit, so that a deny of it would silently do nothing."""
+    acls = [
+        {"acltype": "subscribePattern", "topic": "$share/#", "allow": False},
+        {"acltype": "subscribeLiteral", "topic": "$share/g/t", "allow": True},
+        {"acltype": "unsubscribePattern", "topic": "$share/#", "allow": False},
+    ]
+    parsed = parse_dynsec(json.dumps({"roles": [{"rolename": "r", "acls": acls}]}).encode())
+    assert [skipped.may_deny for skipped in parsed.skipped] == [True, False]
+    assert [acl.acltype for acl in parsed.roles[0].acls] == ["unsubscribePattern"]
