@@ -11,7 +11,6 @@ from ..encoding import Page
 from ..errors import ApiError, bad_request
 from ..paging import PageQuery, paginate
 from ..routes import Call
-from ..rule_models import NewRule, RuleRow, show_rule
 from ..state import ApiState
 from .models_access import (
     AllRules,
@@ -23,6 +22,7 @@ from .models_access import (
     UserRules,
     UserRulesQuery,
 )
+from .models_rules import EmqxRule, EmqxRuleRow, show_rule
 
 MAX_SUBJECTS = 1_000
 """User names or client ids that one request may give rules to."""
@@ -135,7 +135,7 @@ async def _list(state: ApiState, kind: SubjectType, part: str | None, query: Pag
     return await paginate(subjects, query, render, counted=not part)
 
 
-async def _create(call: Call[None, Any], kind: SubjectType, entries: Sequence[tuple[str, Sequence[NewRule]]]) -> None:
+async def _create(call: Call[None, Any], kind: SubjectType, entries: Sequence[tuple[str, Sequence[EmqxRule]]]) -> None:
     directory = call.state.directory
     if sum(len(rules) for _, rules in entries) > MAX_NEW_RULES:
         raise bad_request(f"body: there are more than {MAX_NEW_RULES} rules")
@@ -158,14 +158,14 @@ def _taken(directory: Directory, kind: SubjectType, entries: Iterable[tuple[str,
     return subject
 
 
-def _existing(state: ApiState, kind: SubjectType, subject: str) -> list[RuleRow]:
+def _existing(state: ApiState, kind: SubjectType, subject: str) -> list[EmqxRuleRow]:
     rules = state.directory.rules(kind, subject)
     if rules is None:
         raise ApiError(404, "NOT_FOUND", "Not Found")
     return [show_rule(rule) for rule in rules]
 
 
-async def _set(call: Call[None, Any], kind: SubjectType, subject: str, rules: Sequence[NewRule]) -> None:
+async def _set(call: Call[None, Any], kind: SubjectType, subject: str, rules: Sequence[EmqxRule]) -> None:
     if subject != call.path[kind]:
         raise bad_request(f"body: {kind}: must be the one in the path")
     await call.state.directory.set_rules(kind, subject, _records(call.state, rules), **call.origin)
@@ -178,7 +178,7 @@ async def _delete(call: Call[None, None], kind: SubjectType) -> None:
         raise ApiError(404, "NOT_FOUND", _WORDS[kind].missing) from None
 
 
-def _records(state: ApiState, rules: Sequence[NewRule]) -> list[Rule]:
+def _records(state: ApiState, rules: Sequence[EmqxRule]) -> list[Rule]:
     limit = state.settings.max_rules
     if len(rules) > limit:
         raise bad_request(f"body: rules: there are more than {limit}")

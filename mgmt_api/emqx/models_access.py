@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 from ...store.rules import MAX_RULES
 from ..limits import Body
 from ..paging import Meta, PageQuery
-from ..rule_models import NewRule, RuleRow
+from .models_rules import EmqxRule, EmqxRuleRow
 
 
 class User(TypedDict):
@@ -50,7 +50,7 @@ class ChangedUser(Body):
 class NewRules(Body):
     """The rules for all clients."""
 
-    rules: Annotated[list[NewRule], FailFast(), Field(max_length=MAX_RULES)]
+    rules: Annotated[list[EmqxRule], FailFast(), Field(max_length=MAX_RULES)]
 
 
 class NewUserRules(NewRules):
@@ -68,7 +68,7 @@ class NewClientRules(NewRules):
 class AllRules(TypedDict):
     """Show the rules for all clients."""
 
-    rules: list[RuleRow]
+    rules: list[EmqxRuleRow]
 
 
 class UserRules(AllRules):

@@ -168,3 +168,15 @@ async def test_everything_can_be_purged_only_while_it_is_not_in_force(api: Api) 
     assert (await api.call("DELETE", RULES)).status == 204
     assert api.directory.rules("all") is None
     assert api.directory.rule_subjects("username") == api.directory.rule_subjects("clientid") == []
+
+
+async def test_a_rule_that_is_read_and_written_back_keeps_its_condition(api: Api) -> None:
+    """Or it would be for everybody from then on."""
+    limited = SHOWN | {"ipaddr": "192.0.2.0/24", "clientid_re": "^dev-"}
+    assert (await api.call("POST", f"{RULES}/all", {"rules": [limited, RULE]})).status == 204
+    shown = (await api.call("GET", f"{RULES}/all")).json
+    assert shown["rules"] == [limited, SHOWN]
+    assert (await api.call("POST", f"{RULES}/all", shown)).status == 204
+    assert (await api.call("GET", f"{RULES}/all")).json == shown
+    refused = await api.call("POST", f"{RULES}/all", {"rules": [limited | {"ipaddr": "nowhere"}]})
+    assert (refused.status, refused.code) == (400, "BAD_REQUEST")
