@@ -9,10 +9,10 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test spec check format quickstart bench soak fuzz clean
+.PHONY: help run test spec check format quickstart bench bench-install soak fuzz clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: $(VENV)/run.stamp ## Start the server with its defaults, data in ./data
 	@exec $(BIN)/wardenmq serve --data-dir ./data
@@ -35,8 +35,15 @@ format: $(VENV)/dev.stamp ## Format the code and sort the imports
 quickstart: $(VENV)/dev.stamp ## Go through the README's steps on a server of their own
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart.sh
 
-bench: $(VENV)/dev.stamp ## Compare the throughput with stock amqtt's
-	$(BIN)/python bench/quick.py
+bench: $(VENV)/dev.stamp ## Compare with mosquitto, aedes and amqtt, 20 minutes; BENCH="--quick" takes 4
+	$(BIN)/python bench/compare.py $(BENCH)
+
+bench-install: ## Fetch what bench compares with: mosquitto through apt-get (as root), aedes through npm
+	@command -v mosquitto >/dev/null 2>&1 || test -x /usr/sbin/mosquitto || { \
+		test "$$(id -u)" = 0 || { echo "Install mosquitto first, or run this as root." >&2; exit 1; }; \
+		apt-get update && apt-get install --yes --no-install-recommends mosquitto; }
+	@command -v npm >/dev/null 2>&1 || { echo "aedes needs node 20 or newer with npm; they were not found." >&2; exit 1; }
+	npm install --prefix bench/.peers --no-save --no-audit --no-fund aedes@1
 
 soak: $(VENV)/dev.stamp ## Let 5 of 100 subscribers never read, 60 s at QoS 0 and 60 s at QoS 1
 	$(BIN)/python bench/slow_consumer.py --seconds 60

@@ -25,7 +25,8 @@ from pathlib import Path
 
 import psutil
 from acl_store import PASSWORD, WATCHERS_FROM, build_store, user
-from quick import cpu_seconds, receive
+from brokers import cpu_seconds
+from clients import receive
 from wardenmq.broker.access import Identity
 from wardenmq.broker.access_control import AccessControl
 from wardenmq.plugins.topic_acl import TopicAclPlugin
@@ -409,10 +410,10 @@ def measure_storm(report: Report, data: Path) -> None:
                 selector.register(client.sock, selectors.EVENT_READ, client)
                 client.send()
             run(selector, until=after(0.5))
-            cpu, begun = cpu_seconds(server.watched), time.monotonic()
+            cpu, begun = cpu_seconds(server.watched.pid), time.monotonic()
             server.begin("storm", STORM_CLIENTS, STORM_WATCHERS, STORM_WRITES)
             run(selector, until=server.answered)
-            cpu, wall = cpu_seconds(server.watched) - cpu, time.monotonic() - begun
+            cpu, wall = cpu_seconds(server.watched.pid) - cpu, time.monotonic() - begun
             run(selector, until=after(0.2))
         told = server.end()
     report.line("writes", STORM_WRITES / wall, "/s", note=f"  ({cpu / wall:.0%} of a processor)")
@@ -518,10 +519,10 @@ def log_in(server: ServerProcess, at_once: int) -> float:
 
 def idle_cpu(server: ServerProcess) -> float:
     """Wait until the server has nothing left to do and give its processor time so far."""
-    used = cpu_seconds(server.watched)
+    used = cpu_seconds(server.watched.pid)
     while True:
         time.sleep(0.3)
-        now = cpu_seconds(server.watched)
+        now = cpu_seconds(server.watched.pid)
         if now - used < 0.02:
             return now
         used = now

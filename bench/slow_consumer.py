@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import base64
 import contextlib
-import importlib.util
 import json
 import socket
 import subprocess
@@ -25,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from quick import Target, cpu_seconds, receive, running_wardenmq, tree_environment
+from brokers import Endpoint, cpu_seconds, running, tree_environment, unavailable
+from clients import receive
 from wire import (
     CONNECTED,
     DISCONNECT,
@@ -436,7 +436,7 @@ def _role(role: str, load: Load) -> Iterator[subprocess.Popen[str]]:
 class Watch:
     """Sample the broker's memory while waiting for a line of another process."""
 
-    def __init__(self, target: Target, report: bool) -> None:
+    def __init__(self, target: Endpoint, report: bool) -> None:
         self.memory: list[tuple[float, int]] = []
         self._process = psutil.Process(target.pid)
         self._begin = time.monotonic()
@@ -474,15 +474,14 @@ class Watch:
             self._next_report += 5.0
 
 
-def run_load(target: Target, load: Load, *, report: bool) -> Outcome:
+def run_load(target: Endpoint, load: Load, *, report: bool) -> Outcome:
     """Put one load on a broker and collect what the processes report."""
     outcome = Outcome(load)
-    broker = psutil.Process(target.pid)
     before = _drops(target)
     with _role("subscribers", load) as subscribers:
         watch = Watch(target, report)
         watch.await_line(subscribers, START_SECONDS * 2)
-        cpu = cpu_seconds(broker)
+        cpu = cpu_seconds(target.pid)
         with _role("publishers", load) as publishers:
             published = watch.await_line(publishers, load.seconds + DRAIN_SECONDS + START_SECONDS)
         outcome.sent, outcome.seconds = sum(published["sent"]), published["seconds"]
@@ -492,7 +491,7 @@ def run_load(target: Target, load: Load, *, report: bool) -> Outcome:
         subscribers.stdin.write(json.dumps(published["sent"]) + "\n")
         subscribers.stdin.flush()
         outcome.seen = [Seen(**row) for row in watch.await_line(subscribers, DRAIN_SECONDS + load.seconds)]
-        outcome.cpu_seconds = cpu_seconds(broker) - cpu
+        outcome.cpu_seconds = cpu_seconds(target.pid) - cpu
         after = _drops(target)
         outcome.memory = watch.memory
     if before is not None and after is not None:
@@ -500,7 +499,7 @@ def run_load(target: Target, load: Load, *, report: bool) -> Outcome:
     return outcome
 
 
-def _drops(target: Target) -> dict[str, int] | None:
+def _drops(target: Endpoint) -> dict[str, int] | None:
     """Ask the broker how many messages it has dropped so far; None if it cannot say."""
     request = urllib.request.Request(f"{target.api}/api/v5/metrics?aggregate=true")
     key = base64.b64encode(f"{target.api_key}:{target.api_secret}".encode()).decode()
@@ -560,16 +559,16 @@ def _memory_line(outcome: Outcome) -> str:
 
 def soak(qos: int, options: argparse.Namespace) -> list[str]:
     """Run a fresh broker with and without silent subscribers, and return what is wrong."""
-    uvloop = importlib.util.find_spec("uvloop") is not None and not options.no_uvloop
+    broker = "wardenmq-asyncio" if options.no_uvloop or unavailable("wardenmq") else "wardenmq"
     healthy = options.subscribers - options.silent
     print(
         f"QoS {qos}: {healthy} subscribers read, {options.silent} never do, {options.publishers} publishers at full"
-        f" speed for {options.seconds:g} s ({'uvloop' if uvloop else 'asyncio'})",
+        f" speed for {options.seconds:g} s ({broker})",
         flush=True,
     )
     with (
         tree_environment(options.tree) as environment,
-        running_wardenmq(uvloop=uvloop, environment=environment) as target,
+        running(broker, bounded=True, environment=environment) as target,
     ):
         where = (target.host, target.port, target.username, target.password)
         size = (options.publishers, options.payload)

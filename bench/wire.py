@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 as bytes for the load generators: PUBLISH packets of one size, made and taken apart many at a time."""
+"""MQTT as bytes for the load generators: PUBLISH packets of one size, made and taken apart many at a time."""
 
 import struct
 
@@ -16,29 +16,40 @@ def text(value: bytes) -> bytes:
 
 
 def packet(first: int, body: bytes) -> bytes:
-    """Encode a packet of fewer than 16,384 bytes."""
-    length = len(body)
-    if length < 128:
-        return bytes((first, length)) + body
-    if length < 16_384:
-        return bytes((first, length & 127 | 128, length >> 7)) + body
-    raise ValueError("the load generators send small packets only")
+    """Encode a packet."""
+    length, size = len(body), bytearray()
+    while length > 127:
+        size.append(length & 127 | 128)
+        length >>= 7
+    size.append(length)
+    return bytes((first, *size)) + body
 
 
-def connect_packet(client_id: str, username: str, password: str) -> bytes:
+def connect_packet(client_id: str, username: str, password: str, version: int = 4) -> bytes:
     """Encode a CONNECT for a clean session without keep-alive."""
-    body = text(b"MQTT") + b"\x04\xc2" + struct.pack("!H", 0)
+    body = text(b"MQTT") + bytes((version, 0xC2)) + struct.pack("!H", 0) + _no_properties(version)
     return packet(0x10, body + text(client_id.encode()) + text(username.encode()) + text(password.encode()))
 
 
-def subscribe_packet(topic_filter: bytes, qos: int) -> bytes:
+def subscribe_packet(topic_filter: bytes, qos: int, *others: bytes, version: int = 4) -> bytes:
     """Encode a SUBSCRIBE with packet identifier 1."""
-    return packet(0x82, b"\x00\x01" + text(topic_filter) + bytes((qos,)))
+    wanted = b"".join(text(each) + bytes((qos,)) for each in (topic_filter, *others))
+    return packet(0x82, b"\x00\x01" + _no_properties(version) + wanted)
 
 
-def subscribed(qos: int) -> bytes:
+def subscribed(qos: int, count: int = 1, version: int = 4) -> bytes:
     """Give the SUBACK that grants it."""
-    return b"\x90\x03\x00\x01" + bytes((qos,))
+    return packet(0x90, b"\x00\x01" + _no_properties(version) + bytes((qos,)) * count)
+
+
+def user_property(name: bytes, value: bytes) -> bytes:
+    """Encode MQTT 5 properties that are one user property of fewer than 128 bytes."""
+    body = b"\x26" + text(name) + text(value)
+    return bytes((len(body),)) + body
+
+
+def _no_properties(version: int) -> bytes:
+    return b"\0" if version == 5 else b""
 
 
 def packet_id(number: int) -> bytes:
@@ -62,7 +73,7 @@ class Format:
         self._sequence_at = len(sample) - payload_bytes
 
     def packet(self, publisher: int, number: int, identifier: bytes) -> bytes:
-        """Encode one message; the identifier goes into QoS 1 packets only."""
+        """Encode one message; the identifier goes into QoS 1 and 2 packets only."""
         topic = text(self._prefix + b"%02d" % publisher)
         return packet(0x30 | self._qos << 1, topic + (identifier if self._qos else b"") + self._payload % number)
 
@@ -82,15 +93,19 @@ class Format:
         """Read the sequence number of the packet at a position; ValueError if there is none."""
         return int(data[position + self._sequence_at : position + self._sequence_at + SEQUENCE_DIGITS])
 
+    def without_ids(self, data: bytes) -> tuple[bytes, bytes, bytes]:
+        """Return whole packets with zeros for their identifiers, and the high and the low bytes of these."""
+        high, low = data[self._id_at :: self.size], data[self._id_at + 1 :: self.size]
+        bare = bytearray(data)
+        bare[self._id_at :: self.size] = bare[self._id_at + 1 :: self.size] = bytes(len(high))
+        return bytes(bare), high, low
+
     def strip_ids(self, data: bytes) -> tuple[bytes, bytes]:
         """Return whole QoS 1 packets with zeros for their identifiers, and the PUBACKs for them."""
-        count = len(data) // self.size
-        high, low = data[self._id_at :: self.size], data[self._id_at + 1 :: self.size]
-        stripped = bytearray(data)
-        stripped[self._id_at :: self.size] = stripped[self._id_at + 1 :: self.size] = bytes(count)
-        answers = bytearray(b"\x40\x02\0\0" * count)
+        bare, high, low = self.without_ids(data)
+        answers = bytearray(b"\x40\x02\0\0" * len(high))
         answers[2::4], answers[3::4] = high, low
-        return bytes(stripped), bytes(answers)
+        return bare, bytes(answers)
 
 
 def expected_pubacks(first: int, count: int) -> bytes:
