@@ -6,7 +6,7 @@ A plugin that offers these methods is asked through them; any other amqtt plugin
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from .protocol.reason_codes import ReasonCode
 
@@ -15,14 +15,14 @@ RECEIVE = 2
 SUBSCRIBE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectRequest:
+class ConnectRequest(NamedTuple):
     """Describe a client that wants to connect, before any session is looked up."""
 
     client_id: str
     """As sent; empty where the client leaves the choice to the server."""
     username: str | None
-    password: bytes | None = field(repr=False)
+    password: bytes | None
+    """Never shown."""
     peer_host: str
     peer_port: int
     listener: str
@@ -33,6 +33,9 @@ class ConnectRequest:
 
     Empty where it requires a certificate and the client's names nobody.
     """
+
+    def __repr__(self) -> str:
+        return f"ConnectRequest({self.client_id!r}, {self.username!r}, from {self.peer_host}:{self.peer_port})"
 
 
 @dataclass(slots=True)
@@ -52,8 +55,7 @@ class Identity:
     policy: object | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(NamedTuple):
     """Admit a client."""
 
     principal: str | None = None
@@ -61,10 +63,13 @@ class Accept:
     confined: bool = False
     valid_until: float | None = None
     """Seconds since the epoch at which the live session ends."""
-    auth_data: bytes | None = field(default=None, repr=False)
-    """The server's last word in an authentication exchange, for CONNACK or AUTH."""
+    auth_data: bytes | None = None
+    """The server's last word in an authentication exchange, for CONNACK or AUTH; never shown."""
     username: str | None = None
     """The user name that was proved, where it is not simply the one presented."""
+
+    def __repr__(self) -> str:
+        return f"Accept({self.principal!r}, username={self.username!r}, valid_until={self.valid_until!r})"
 
 
 @dataclass(frozen=True, slots=True)

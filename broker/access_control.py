@@ -83,9 +83,9 @@ class AccessControl:
         """Decide on a CONNECT: all that have an opinion must agree, and one must have one; `view` is for amqtt's."""
         if len(self._authenticators) == 1 and not self._foreign_auth:
             decision = self._authenticators[0].authenticate_connect(request)
-            if not isawaitable(decision):
-                return decision or _nobody_decided()
-            return self._first_alone(decision)
+            if isinstance(decision, (Accept, Refuse)):
+                return decision
+            return _nobody_decided() if decision is None else self._first_alone(decision)
         return self._authenticate_all(request, view)
 
     @property

@@ -6,7 +6,6 @@ what belongs to it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from inspect import isawaitable
 from logging import getLogger
 from secrets import token_hex
 from time import time
@@ -31,6 +30,8 @@ _FOR_EVER = 0xFFFF_FFFF
 """The session expiry interval that has no end."""
 
 Decision: TypeAlias = Accept | Refuse | Challenge
+_DECISIONS = (Accept, Refuse, Challenge)
+_UNDECIDED = Accept()
 
 
 class Refused(Exception):
@@ -63,16 +64,36 @@ class Gate(Protocol):
 class Admission:
     """Carry one CONNECT through its steps."""
 
+    __slots__ = (
+        "_opening",
+        "accept",
+        "answer",
+        "checks",
+        "client_id",
+        "connect",
+        "engine",
+        "exchange",
+        "expiry_interval",
+        "gate",
+        "keep_alive",
+        "method",
+        "session",
+        "session_present",
+        "view",
+    )
+
     def __init__(self, engine: Engine, gate: Gate, connect: Connect) -> None:
         self.engine = engine
         self.gate = gate
         self.connect = connect
+        self.method = cast("str | None", connect.properties.get(PropertyId.AUTHENTICATION_METHOD))
+        """The authentication method of the CONNECT."""
         self.client_id = connect.client_id
         self.keep_alive = connect.keep_alive
         self.expiry_interval = 0.0
         self.exchange: AuthExchange | None = None
         """The enhanced authentication that is going on."""
-        self.accept = Accept()
+        self.accept = _UNDECIDED
         self.view: SessionView | None = None
         self.session: Session | None = None
         self.checks: Coroutine[Any, Any, None] | None = None
@@ -81,14 +102,11 @@ class Admission:
         self.session_present = False  # [MQTT-3.2.2-1], [MQTT-3.2.2-3], [MQTT5-3.2.2-2]
         self.answer: Properties = {}
 
-    @property
-    def method(self) -> str | None:
-        """The authentication method of the CONNECT."""
-        return cast("str | None", self.connect.properties.get(PropertyId.AUTHENTICATION_METHOD))
-
     def respect_client(self) -> None:
         """Keep to what limits even a refusal."""
         out, properties = self.gate.out, self.connect.properties
+        if not properties:
+            return
         out.max_packet_size = cast("int", properties.get(PropertyId.MAXIMUM_PACKET_SIZE, 0))
         out.problem_information = bool(properties.get(PropertyId.REQUEST_PROBLEM_INFORMATION, 1))
 
@@ -104,16 +122,14 @@ class Admission:
         self.choose_expiry()
         self.check_certificate()
         decision = self.authenticate()
-        if isawaitable(decision):
-            return decision
-        return self.decided(decision)
+        return self.decided(decision) if isinstance(decision, _DECISIONS) else decision
 
     def proceed(self, data: bytes | None) -> Challenge | Awaitable[Decision | None] | None:
         """Take the client's next word in an enhanced authentication; the answer is that of `begin`."""
         if self.exchange is None:
             raise Refused(ReasonCode.PROTOCOL_ERROR, "AUTH without an authentication method")
         decision = self.exchange.respond(data)
-        return decision if isawaitable(decision) else self.decided(decision)
+        return self.decided(decision) if isinstance(decision, _DECISIONS) else decision
 
     def decided(self, decision: Decision) -> Challenge | Awaitable[None] | None:
         """Take the authenticators' answer and, if it is the last one, run the remaining steps.
@@ -212,7 +228,7 @@ class Admission:
         """Ask who this is."""
         connect, access = self.connect, self.engine.access
         request = self._request()
-        if access.needs_view or self.engine.events.wants_view():
+        if access.needs_view or self.engine.events.views:
             self.view = build_view(
                 client_id=self.client_id,
                 username=self._username,
@@ -305,7 +321,7 @@ class Admission:
         )
         session = self.session
         if session is None:  # [MQTT5-3.1.2-6]
-            session = self.session = Session(identity, engine.settings, engine.absent)
+            session = self.session = Session(identity, engine.settings, engine.absent, self.gate.out.traffic)
             engine.rechecks.enter(session)
             engine.counters.sessions_created += 1
         else:
@@ -350,6 +366,9 @@ class Admission:
     def _take_client_limits(self, session: Session) -> None:
         """Keep to what an MQTT 5 client says that it can take."""
         out, properties, settings = self.gate.out, self.connect.properties, self.engine.settings
+        if not properties:
+            session.max_inflight, session.limited, out.aliases = settings.max_inflight, False, None
+            return
         receive_maximum = cast("int", properties.get(PropertyId.RECEIVE_MAXIMUM, 65_535))
         session.max_inflight = min(settings.max_inflight, receive_maximum)  # [MQTT-3.3.4-9], [MQTT-4.9.0-1]
         aliases = min(settings.max_topic_alias, cast("int", properties.get(PropertyId.TOPIC_ALIAS_MAXIMUM, 0)))
@@ -358,6 +377,8 @@ class Admission:
 
     def prepare_answer(self) -> None:
         """Compose the CONNACK's properties; a client that cannot even take those cannot be served."""
+        if self.connect.protocol_version < 5:
+            return
         self.answer = self._answer()
         limit = cast("int", self.connect.properties.get(PropertyId.MAXIMUM_PACKET_SIZE, 0))
         if limit and len(encode_connack5(False, ReasonCode.SUCCESS, self.answer)) > limit:
@@ -374,8 +395,6 @@ class Admission:
         """Tell an MQTT 5 client what differs from the standard's defaults or from what it asked for."""
         settings, asked = self.engine.settings, self.connect.properties
         answer: Properties = {}
-        if self.connect.protocol_version < 5:
-            return answer
         expiry = min(self.expiry_interval, _FOR_EVER)
         if expiry != asked.get(PropertyId.SESSION_EXPIRY_INTERVAL, 0):
             answer[PropertyId.SESSION_EXPIRY_INTERVAL] = int(expiry)
@@ -409,7 +428,8 @@ class Admission:
     def deliver_backlog(self) -> None:
         """Send again what was in flight, then what has been queued."""
         session = self._session()
-        session.resend()
+        if self.session_present:
+            session.resend()
         session.drain()
         if session.replays:
             self.engine.replays.go_on(session)

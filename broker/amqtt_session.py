@@ -159,17 +159,14 @@ def _outgoing(session: "Session | None") -> OrderedDict[int, OutgoingApplication
     return OrderedDict(
         (packet_id, OutgoingApplicationMessage(packet_id, message.topic, sent.qos, message.payload, sent.retain))
         for packet_id, sent in deliveries.items()
-        if (message := sent.message) is not None
+        if (message := sent.message_of(packet_id)) is not None
     )
 
 
 def _incoming(session: "Session | None") -> OrderedDict[int, IncomingApplicationMessage]:
     """Name the identifiers of QoS 2 messages that wait for their PUBREL; the messages have been passed on."""
     waiting = () if session is None else session.awaiting_rel
-    return OrderedDict(
-        (number, IncomingApplicationMessage(number, "", 2, b"", False))
-        for number in (int.from_bytes(packet_id, "big") for packet_id in waiting)
-    )
+    return OrderedDict((number, IncomingApplicationMessage(number, "", 2, b"", False)) for number in waiting)
 
 
 def _nothing_received(_session: "Session | None") -> _Queued:

@@ -19,6 +19,7 @@ from .amqtt_session import view_of
 from .connection import Connection, Door
 from .engine import Engine
 from .events import BrokerPlugins, Events
+from .keep_alives import KeepAlives
 from .listeners.configuration import read_config
 from .listeners.listeners import Listeners
 from .listeners.options import ListenerOptions
@@ -72,6 +73,7 @@ class Broker(AmqttContract):
         self._gauges = Gauges(self._engine)
         self._listeners = Listeners(self.settings)
         self._flusher = Flusher(self._loop)
+        self._keep_alives = KeepAlives(self._loop)
         self._housekeeping: asyncio.TimerHandle | None = None
         self.started_at = 0.0
         """Seconds since the epoch."""
@@ -144,7 +146,7 @@ class Broker(AmqttContract):
         self._unfollow = None if directory is None else directory.on_change(self.apply_access_change)
 
     def _connection(self, door: Door) -> Connection:
-        return Connection(self._engine, door, self._flusher, self._loop)
+        return Connection(self._engine, door, self._flusher, self._keep_alives, self._loop)
 
     def _keep_house(self) -> None:
         # Before anything that may fail, so that one fault does not end it for good.

@@ -14,6 +14,7 @@ from .admission import limit_expiry
 from .engine import Engine
 from .handshake import Handshake
 from .incoming import Incoming
+from .keep_alives import KeepAlives
 from .outgoing import WRITE_HIGH_WATER, Flusher, Outgoing
 from .protocol.encode import PINGRESP
 from .protocol.errors import MqttError, ProtocolError
@@ -74,9 +75,42 @@ class Door(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Drive one client's socket."""
+    """Drive one client's socket.
 
-    def __init__(self, engine: Engine, door: Door, flusher: Flusher, loop: asyncio.AbstractEventLoop) -> None:
+    There may be a hundred thousand: what only some need, or only for a while, is made when needed and let go after.
+    """
+
+    __slots__ = (
+        "_counted",
+        "_door",
+        "_entered",
+        "_gate",
+        "_handshake",
+        "_incoming",
+        "_keep_alives",
+        "_last_received",
+        "_looked_at",
+        "_loop",
+        "_opening_timer",
+        "_rate_timer",
+        "_rates",
+        "_reader",
+        "_task",
+        "_transport",
+        "_turned_away",
+        "certificate_name",
+        "engine",
+        "listener_id",
+        "out",
+        "peer_host",
+        "peer_port",
+        "session",
+        "traffic",
+    )
+
+    def __init__(
+        self, engine: Engine, door: Door, flusher: Flusher, keep_alives: KeepAlives, loop: asyncio.AbstractEventLoop
+    ) -> None:
         settings = engine.settings
         self.engine = engine
         self.traffic = Traffic()
@@ -85,19 +119,16 @@ class Connection(asyncio.Protocol):
         self.listener_id = door.listener_id
         self.certificate_name: str | None = None
         self.session: Session | None = None
-        self.out = Outgoing(
-            loop, flusher, engine.pace, self.traffic, settings.max_outgoing_bytes, engine.counters.closed
+        self.out = out = Outgoing(
+            self, loop, flusher, engine.pace, self.traffic, settings.max_outgoing_bytes, engine.counters.closed
         )
-        self.out.unread_answers = lambda: self._gate.hold(Hold.UNREAD_ANSWERS)
         self._door = door
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self.out.may_linger = self._may_linger
-        self._gate = ReadGate(self._resumed)
-        self._handshake = Handshake(engine, self)
-        self._subscribing = Subscribing(engine, self, self.out)
-        self._incoming = Incoming(engine, self, self.out)
-        self.out.decisions_void = self._incoming.forget_decisions
+        self._gate = ReadGate()
+        self._handshake: Handshake | None = Handshake(engine, self)
+        """None once the client is in, unless it may authenticate anew."""
+        self._incoming = Incoming(engine, self, out)
         events = engine.events
         slow_path = engine.access.waits or events.messages or events.packets
         self._reader = PacketReader(
@@ -107,11 +138,13 @@ class Connection(asyncio.Protocol):
             tap=self._show_received if events.packets else None,
         )
         if events.packets:
-            self.out.tap = self._show_sent
+            out.tap = self._show_sent
         self._rates = ClientRates(settings.max_message_rate, settings.max_byte_rate) if _is_bounded(settings) else None
         self._opening_timer: asyncio.TimerHandle | None = None
         """Ends a connection that is not opened in time."""
-        self._keep_alive_timer: asyncio.TimerHandle | None = None
+        self._keep_alives = keep_alives
+        self._looked_at = 0
+        """When the keep-alive is looked at next; 0 for never."""
         self._rate_timer: asyncio.TimerHandle | None = None
         self._last_received = 0.0
         self._entered = False
@@ -165,14 +198,17 @@ class Connection(asyncio.Protocol):
         if self.out.closed:
             return
         reader = self._reader
-        waiting = len(reader.tail) + len(data)
+        tail = reader.tail
+        before = len(tail)
         try:
             reader.receive_data(data)
         except MqttError as error:
             self._fail(error)
         except Exception:  # the connection driver: a fault of ours ends this one connection and is heard of
             self._crashed()
-        if len(reader.tail) < waiting:  # a packet was complete: bytes alone are no sign of life [MQTT-3.1.2-24]
+        if not tail or len(tail) < before + len(
+            data
+        ):  # a packet was complete: bytes alone are no sign of life [MQTT-3.1.2-24]
             self._last_received = self._loop.time()
         if self._rates is not None:
             self._check_rates(self._rates, len(data))
@@ -196,7 +232,7 @@ class Connection(asyncio.Protocol):
         out = self.out
         out.resume()
         if not out.paused:
-            self._gate.free(Hold.UNREAD_ANSWERS)
+            self._free(Hold.UNREAD_ANSWERS)
         session = self.session
         if session is not None and session.link is out:
             session.drain()
@@ -208,9 +244,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Work off what had come before, then take the session off the connection and count the traffic."""
         self._gate.transport = None
-        for timer in (self._opening_timer, self._keep_alive_timer, self._rate_timer):
+        for timer in (self._opening_timer, self._rate_timer):
             if timer is not None:
                 timer.cancel()
+        if self._looked_at:
+            self._keep_alives.forget(self, self._looked_at)
         if self.session is not None and not self.closed and self._reader.stopped:
             # TLS hears of the end while we do not read; what the peer sent before it has been acknowledged to it.
             self.out.unplug()
@@ -243,12 +281,26 @@ class Connection(asyncio.Protocol):
             self._counted = True
             self.engine.ended.add(self.traffic)
 
-    def _may_linger(self) -> bool:
+    # -- what the outgoing half asks and tells
+
+    def may_linger(self) -> bool:
         """Count the connection out, so that a peer that does not close takes nobody's place."""
         if not self.engine.may_linger(self):
             return False
         self._leave_door()
         return True
+
+    def session_waits(self) -> bool:
+        """Tell whether the session's queue still is too full to let publishers go on."""
+        return self.session is not None and self.session.queue_filling
+
+    def answers_unread(self) -> None:
+        """Read no more until the client reads what it is answered."""
+        self._gate.hold(Hold.UNREAD_ANSWERS)
+
+    def forget_decisions(self) -> None:
+        """Decide anew on what the client publishes."""
+        self._incoming.forget_decisions()
 
     def _gone(self) -> None:
         self.out.lost()
@@ -260,12 +312,15 @@ class Connection(asyncio.Protocol):
         if session is not None and session.link is self.out:
             engine.detach(session, graceful=False)
             _logger.info("client %r: connection lost", session.client_id)
+        # Nothing leads back here any more, so that a connection is freed as soon as it has ended.
+        self._incoming.lost()
+        self._handshake = self._transport = self._opening_timer = self._rate_timer = None
 
     # -- reading, and reasons not to
 
-    def _resumed(self) -> None:
-        """Go on with what came before reading was held."""
-        if self._reader.stopped and not self.out.closed:
+    def _free(self, reason: int) -> None:
+        """Take back a reason not to read; if it was the last, go on with what came before."""
+        if self._gate.free(reason) and self._reader.stopped and not self.out.closed:
             self._last_received = self._loop.time()
             self._resume_reader()
 
@@ -297,7 +352,7 @@ class Connection(asyncio.Protocol):
 
     def go_on(self) -> None:
         """Read again: nobody is behind any more."""
-        self._gate.free(Hold.PACE)
+        self._free(Hold.PACE)
 
     def leave_loop(self, work: Coroutine[Any, Any, None]) -> bool:
         """Wait for something with reading from this socket held, so that order holds."""
@@ -313,7 +368,7 @@ class Connection(asyncio.Protocol):
         except Exception:  # the connection driver, as above
             self._crashed()
         self._task = None
-        self._gate.free(Hold.TASK)
+        self._free(Hold.TASK)
 
     def _check_rates(self, rates: ClientRates, size: int) -> None:
         """Let a client wait that sent more than it may, or close it, as the settings say."""
@@ -329,7 +384,7 @@ class Connection(asyncio.Protocol):
         self._gate.hold(Hold.RATE)
         if self._rate_timer is not None:
             self._rate_timer.cancel()
-        self._rate_timer = self._loop.call_later(debt, self._gate.free, Hold.RATE)
+        self._rate_timer = self._loop.call_later(debt, self._free, Hold.RATE)
 
     # -- packets other than PUBLISH and acknowledgements
 
@@ -338,7 +393,7 @@ class Connection(asyncio.Protocol):
         received = self.traffic.acks_received
         if isinstance(packet, Connect):
             received[PacketType.CONNECT] += 1
-            return self._handshake.connect(packet, self._turned_away)
+            return self._opening().connect(packet, self._turned_away)
         session = self.session
         if session is None and not isinstance(packet, Auth | Disconnect):  # [MQTT-3.1.2-30]
             raise ProtocolError("another packet before the CONNECT was answered")
@@ -348,13 +403,13 @@ class Connection(asyncio.Protocol):
                 self.out.send(PINGRESP, PacketType.PINGRESP)  # [MQTT-3.12.4-1]
             case Subscribe() if session is not None:
                 received[PacketType.SUBSCRIBE] += 1
-                return self._subscribing.subscribe(session, packet)
+                return Subscribing(self.engine, self, self.out).subscribe(session, packet)
             case Unsubscribe() if session is not None:
                 received[PacketType.UNSUBSCRIBE] += 1
-                self._subscribing.unsubscribe(session, packet)
+                Subscribing(self.engine, self, self.out).unsubscribe(session, packet)
             case Auth():
                 received[PacketType.AUTH] += 1
-                return self._handshake.authenticate(packet)
+                return self._opening().authenticate(packet)
             case Disconnect():
                 received[PacketType.DISCONNECT] += 1
                 self._disconnected(packet)
@@ -377,18 +432,28 @@ class Connection(asyncio.Protocol):
 
     # -- the beginning
 
+    def _opening(self) -> Handshake:
+        """Give what opens the connection or renews the authentication; raises `ProtocolError` if there is no more."""
+        if self._handshake is None:  # [MQTT-4.12.0-7]
+            raise ProtocolError("AUTH, and no authentication method in the CONNECT")
+        return self._handshake
+
     def admitted(self, session: Session, session_present: bool, properties: Properties) -> None:
         """Send the CONNACK and watch the keep-alive."""
         if self._opening_timer is not None:
             self._opening_timer.cancel()
+            self._opening_timer = None
         self.session = self._incoming.session = session
         settings = self.engine.settings
-        self.out.session_waits = lambda: session.queue_filling
         if session.protocol_version == 5:
             self._incoming.aliases = IncomingAliases(settings.max_topic_alias)
-        self._handshake.accept(session, session_present, properties)
+        opening = self._opening()
+        opening.accept(session, session_present, properties)
+        if not opening.renewable:
+            self._handshake = None
         if session.keep_alive:
-            self._watch_keep_alive(session.keep_alive * settings.keepalive_multiplier)
+            allowed = session.keep_alive * settings.keepalive_multiplier
+            self._looked_at = self._keep_alives.watch(self, allowed)
         _logger.info("client %r connected from %s:%s", session.client_id, self.peer_host, self.peer_port)
 
     # -- timers and failures
@@ -397,21 +462,23 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         _logger.info("connection from %s:%s closed: not connected in time", self.peer_host, self.peer_port)
-        if self._handshake.begun:  # the CONNECT is there, but its authentication takes too long
+        # The CONNECT is there, but its authentication takes too long.
+        if self._handshake is not None and self._handshake.begun:
             self._handshake.answer_refusal(ReasonCode.SERVER_UNAVAILABLE)
         self.out.close(ReasonCode.KEEP_ALIVE_TIMEOUT)
 
-    def _watch_keep_alive(self, allowed: float) -> None:
-        silent = self._loop.time() - self._last_received
-        if self.closed:
-            return
-        if self._gate.held_by_us:
-            silent = 0.0
-        if silent < allowed:
-            self._keep_alive_timer = self._loop.call_later(allowed - silent, self._watch_keep_alive, allowed)
-            return
+    def check_silence(self) -> None:
+        """Close the connection of a client that was silent for longer than its keep-alive allows."""
         session = self.session
-        if session is not None and session.link is self.out:  # [MQTT-3.1.2-24], [MQTT5-3.1.2-22]
+        self._looked_at = 0
+        if self.closed or session is None:
+            return
+        allowed = session.keep_alive * self.engine.settings.keepalive_multiplier
+        silent = 0.0 if self._gate.held_by_us else self._loop.time() - self._last_received
+        if silent < allowed:
+            self._looked_at = self._keep_alives.watch(self, allowed - silent)
+            return
+        if session.link is self.out:  # [MQTT-3.1.2-24], [MQTT5-3.1.2-22]
             _logger.info("client %r: keep-alive exceeded", session.client_id)
             self.engine.close_link(session, ReasonCode.KEEP_ALIVE_TIMEOUT)
 
@@ -424,7 +491,7 @@ class Connection(asyncio.Protocol):
             self.peer_port,
             error,
         )
-        if session is None and not self.closed:
+        if self._handshake is not None and session is None and not self.closed:
             self._handshake.explain(error)
         self.end(error.reason)  # [MQTT-4.8.0-1], [MQTT5-4.13.1-1]
 

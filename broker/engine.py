@@ -19,6 +19,7 @@ from .access_control import AccessControl
 from .events import Events
 from .expiries import Expiries
 from .message import Message
+from .message_run import MessageRun
 from .pace import Pace
 from .protocol.errors import MalformedPacket
 from .protocol.packets import SubscribeRequest
@@ -37,7 +38,8 @@ from .validity import Validity
 from .wills import Wills
 
 _logger = getLogger(__name__)
-_SLICE = 500
+_PLAIN_OPTIONS = (False, False, 0, None)
+_PLAIN = tuple(Subscription(qos) for qos in range(3))
 _MAX_TURNED_AWAY = 256
 _MAX_LINGERING = 1_000
 _UNDECIDED_LIMIT = 10_000
@@ -200,6 +202,17 @@ class Engine:
             self._show_queued(message, route)
         return reached
 
+    def deliver_run(self, run: MessageRun, route: Route) -> int:
+        """Do the same with a run of messages; the route must lead to no shared subscription."""
+        qos = run.qos
+        reached = 0
+        for session, granted, _, identifiers in route.targets:
+            effective = qos if qos < granted else granted  # [MQTT-3.8.4-6], [MQTT5-3.8.4-8]
+            if effective or session.link is not None:
+                reached += 1
+            session.deliver_run(run, effective, identifiers)
+        return reached
+
     def _show_queued(self, message: Message, route: Route) -> None:
         """Show amqtt's plugins what waits for clients that are not there."""
         for target in route.targets:
@@ -259,9 +272,9 @@ class Engine:
         self, session: Session, request: SubscribeRequest, granted: int, identifier: int | None = None
     ) -> None:
         """Enter or replace a subscription that has been allowed."""
-        subscription = Subscription(
-            granted, request.no_local, request.retain_as_published, request.retain_handling, identifier
-        )
+        options = (request.no_local, request.retain_as_published, request.retain_handling, identifier)
+        plain = options == _PLAIN_OPTIONS  # most are, and need no object of their own
+        subscription = _PLAIN[granted] if plain else Subscription(granted, *options)
         self.router.subscribe(session, request.topic_filter, subscription)  # [MQTT-3.8.4-3]
         self.counters.subscribed += 1
 
@@ -287,7 +300,7 @@ class Engine:
 
     def create_session(self, client_id: str) -> Session:
         """Make a stored session for a client that is not there, on behalf of the server."""
-        session = Session(Identity(client_id, None, None, ""), self.settings, self.absent)
+        session = Session(Identity(client_id, None, None, ""), self.settings, self.absent, Traffic())
         session.clean_start = False
         session.expiry_interval = self.settings.session_expiry_interval or float("inf")
         session.disconnected_at = time()
@@ -300,7 +313,6 @@ class Engine:
     def detach(self, session: Session, *, graceful: bool) -> None:
         """Take a session off its connection: lay the will unless graceful, then keep or end the session."""
         session.link = None
-        session.traffic = session.traffic.copy()  # the connection's own is added up when its socket has closed
         session.disconnected_at = time()
         if session.valid_until is not None:
             self.validity.set(session, None)
@@ -308,6 +320,7 @@ class Engine:
         self.counters.disconnected += 1
         will, session.will = session.will, None  # [MQTT-3.1.2-10], [MQTT5-3.1.2-10]
         if session.persistent:  # [MQTT-4.1.0-1], [MQTT5-3.1.2-23]
+            session.traffic = session.traffic.copy()  # the connection's own is added up when its socket has closed
             self._schedule_expiry(session)
             self.sharing.member_left(session)
             self.pace.met = False  # what is passed on holds nobody
@@ -320,6 +333,8 @@ class Engine:
         if will is not None and not graceful:
             self.wills.lay(session, will, self.registry.get(session.client_id) is session)
         self.events.fire(BrokerEvents.CLIENT_DISCONNECTED, client_id=session.client_id, client_session=session.view)
+        if not session.persistent and (will is None or graceful):
+            session.view = None  # it leads back to the session; plugins that were handed it keep it
 
     def _schedule_expiry(self, session: Session) -> None:
         expires_at = session.expires_at

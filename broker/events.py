@@ -66,6 +66,8 @@ class Events:
         """Whether a plugin listens to packets, so that each must be shown to it."""
         self.queues = False
         """Whether a plugin listens to messages that are queued for an absent client."""
+        self.views = False
+        """Whether a plugin listens to events that carry amqtt's session object."""
 
     def load(self, plugins: "BrokerPlugins") -> None:
         """Take the plugins that amqtt's plugin manager has loaded."""
@@ -78,14 +80,11 @@ class Events:
         self.messages = self.heard(BrokerEvents.MESSAGE_RECEIVED, BrokerEvents.MESSAGE_BROADCAST)
         self.packets = self.heard(*MQTTEvents)
         self.queues = self.heard(BrokerEvents.RETAINED_MESSAGE)
+        self.views = self.heard(*_WITH_SESSION)
 
     def heard(self, *events: AmqttEvents) -> bool:
         """Tell whether a plugin listens to any of these events."""
         return any(event in self._callbacks for event in events)
-
-    def wants_view(self) -> bool:
-        """Tell whether a plugin listens to events that carry amqtt's session object."""
-        return self.heard(*_WITH_SESSION)
 
     @property
     def dropped(self) -> int:

@@ -37,6 +37,8 @@ class Host(Gate, Protocol):
 class Handshake:
     """Carry the opening dialogue of one connection, and later ones that renew the authentication."""
 
+    __slots__ = ("_admission", "_engine", "_host", "_out", "_reauthentication")
+
     def __init__(self, engine: Engine, host: Host) -> None:
         self._engine = engine
         self._host = host
@@ -48,6 +50,11 @@ class Handshake:
     def begun(self) -> bool:
         """Tell whether there was a CONNECT."""
         return self._admission is not None
+
+    @property
+    def renewable(self) -> bool:
+        """Tell whether the client may authenticate anew: it must have opened the connection by the same method."""
+        return self._admission is not None and self._admission.method is not None
 
     def connect(self, connect: Connect, turned_away: ReasonCode | None) -> bool | None:
         """Take the CONNECT; `turned_away` is the reason why nobody is served now. True if reading stops here."""
@@ -170,10 +177,8 @@ class Handshake:
     def accept(self, session: Session, session_present: bool, properties: Properties) -> None:
         """Send the CONNACK that lets the client in, and keep of its CONNECT only what a later AUTH needs."""
         admission = self._admission
-        if admission is not None:
-            method = admission.connect.properties.get(PropertyId.AUTHENTICATION_METHOD)
-            kept: Properties = {} if method is None else {PropertyId.AUTHENTICATION_METHOD: method}
-            admission.connect = replace(admission.connect, password=None, will=None, properties=kept)
+        if admission is not None and admission.method is not None:
+            admission.connect = replace(admission.connect, password=None, will=None, properties={})
             admission.answer = {}
         if session.protocol_version == 5:
             data = encode_connack5(session_present, ReasonCode.SUCCESS, properties)

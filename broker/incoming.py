@@ -2,26 +2,29 @@
 
 No task, future, lock or coroutine for a message: it is parsed, checked, routed and written within one call of
 `data_received`. Runs of equal QoS 0 packets are passed on as one slice, or converted once for each form in which
-they are wanted.
+they are wanted; runs of QoS 1 and 2 packets are encoded once, and get each receiver's packet identifiers.
 """
 
 import asyncio
 from collections.abc import Coroutine
 from logging import getLogger
 from time import time
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from amqtt.contexts import Action
 
 from .engine import Engine
 from .message import Message
+from .message_run import MessageRun
 from .outgoing import Outgoing
 from .protocol.decode import decode_topic_name
 from .protocol.encode import PUBACK, PUBCOMP, PUBREC, encode_publish_head, encode_publish_head5, encode_varint
 from .protocol.errors import MalformedPacket, ProtocolError
+from .protocol.packet_ids import unpack_ids
 from .protocol.packets import Packet
 from .protocol.properties import PublishProperties, decode_publish_properties
 from .protocol.reason_codes import ReasonCode
+from .protocol.runs import Parts, Relay
 from .router import Route
 from .session import Session
 from .topic_aliases import IncomingAliases
@@ -34,6 +37,8 @@ _CACHED_TOPIC_LIMIT = 512
 _HEAVY = 16
 _WORK = 10_000
 """Deliveries that one client may cause before others have their turn."""
+_RUN_MESSAGES = 256
+"""A message that waits for its acknowledgement keeps the run in memory that it came in."""
 _SHOWN = 200
 """Characters of a topic that go to the log."""
 _PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 4, 5, 6, 7
@@ -70,7 +75,20 @@ class Driver(Protocol):
 class PublishRoute:
     """What one publisher's messages on one topic with the same flags come to."""
 
-    __slots__ = ("allowed", "generation", "heavy", "plain3", "rest", "route", "sender", "topic", "topic_bytes")
+    __slots__ = (
+        "allowed",
+        "generation",
+        "head",
+        "heavy",
+        "in_runs",
+        "payload_length",
+        "plain3",
+        "rest",
+        "route",
+        "sender",
+        "topic",
+        "topic_bytes",
+    )
 
     def __init__(
         self, generation: int, topic: str, topic_bytes: bytes, sender: str, allowed: bool, route: Route
@@ -83,18 +101,64 @@ class PublishRoute:
         self.allowed = allowed
         self.route = route
         self.plain3 = route.plain3
+        self.payload_length = -1
+        self.head = b""
+        """The beginning of a PUBLISH of 3.1.1 with a payload of that length: mostly the next one is of the same."""
         work = len(route.targets) + len(route.groups)
         self.heavy = work if work > _HEAVY else 0
         """Deliveries of one message, where they are so many that they are counted."""
+        self.in_runs = bool(route.targets) and not route.groups
+        """Whether QoS 1 and 2 messages may be delivered in runs."""
         self.rest = route.mixed or route.empty or work > _HEAVY
         """Whether there is more to do for a run of 3.1 or 3.1.1 packets than to relay it to `plain3`."""
 
 
+class _Nobody:
+    """Drive what is not connected any more."""
+
+    closed = True
+
+    def packet(self, packet: Packet) -> bool | None:
+        return True
+
+    def leave_loop(self, work: Coroutine[Any, Any, None]) -> bool:
+        work.close()
+        return True
+
+    def hold_for_pace(self) -> bool:
+        return False
+
+    def take_turns(self) -> bool:
+        return True
+
+
+_NOBODY = _Nobody()
 _NOWHERE = Route(())
+_NO_ROUTES: dict[bytes, PublishRoute] = {}
+_NO_RELAYS: dict[bytes, Relay] = {}
+"""What connections have that never published: always empty."""
 
 
 class Incoming:
     """Take what the reader finds."""
+
+    __slots__ = (
+        "_driver",
+        "_engine",
+        "_forgotten",
+        "_out",
+        "_pace",
+        "_router",
+        "_routes",
+        "_routes_of",
+        "_traffic",
+        "_waits",
+        "_watched",
+        "_work",
+        "aliases",
+        "relays",
+        "session",
+    )
 
     def __init__(self, engine: Engine, driver: Driver, out: Outgoing) -> None:
         self.session: Session | None = None
@@ -102,7 +166,7 @@ class Incoming:
         self.aliases: IncomingAliases | None = None
         self._engine = engine
         self._router = engine.router
-        self._driver = driver
+        self._driver: Driver = driver
         self._out = out
         self._traffic = out.traffic
         self._pace = engine.pace
@@ -110,15 +174,26 @@ class Incoming:
         """Deliveries since others had their turn."""
         self._waits = engine.access.waits
         self._watched = engine.access.waits or engine.events.messages or engine.events.queues
-        self._routes: list[dict[bytes, PublishRoute]] = [{} for _ in range(8)]
+        self._routes: list[dict[bytes, PublishRoute]] = [_NO_ROUTES] * 8
+        """By the flags of the packets; most clients use one kind."""
         self._routes_of = 0
         """The router's generation that they belong to."""
+        self.relays: dict[bytes, Relay] = _NO_RELAYS
+        """To whom plain packets of QoS 0 on a topic go as they come, and nobody else; of the same generation."""
         self._forgotten = 0
         """How often what had been decided was forgotten; whoever waited between two of its steps looks at it."""
+
+    def lost(self) -> None:
+        """Let the connection go, and take nothing any more."""
+        self._driver = _NOBODY
 
     def forget_decisions(self) -> None:
         """Decide anew on every topic: what the client may publish has changed."""
         self._forgotten += 1
+        self._clear_routes()
+
+    def _clear_routes(self) -> None:
+        self.relays.clear()
         for cache in self._routes:
             cache.clear()
 
@@ -140,6 +215,21 @@ class Incoming:
 
     # -- runs of QoS 0 packets
 
+    def relay_of(self, topic: bytes) -> Relay | None:
+        """Give those to whom packets on a topic can be relayed as they come; None where there is more to do."""
+        return self.relays.get(topic) if self._routes_of == self._router.generation else None
+
+    def relay_parts(self, parts: Parts) -> bool | None:
+        """Pass packets on to those that `relay_of` gave."""
+        received = self._traffic.messages_received_qos
+        for relay, chunk, count in parts:
+            received[0] += count
+            for session in cast("tuple[Session, ...]", relay.receivers):
+                link = session.link
+                if link is not None:
+                    link.relay(chunk, count)
+        return self._breathe() if self._pace.met else None
+
     def publish_run(self, topic: bytes, data: bytes, start: int, end: int, count: int) -> bool | None:
         """Pass a run of 3.1 or 3.1.1 packets on."""
         known = self._routes[0].get(topic)
@@ -148,7 +238,7 @@ class Incoming:
         self._traffic.messages_received_qos[0] += count
         plain = known.plain3
         if plain:
-            chunk = data if end - start == len(data) else data[start:end]
+            chunk = data[start:end]  # the same object if it is all of it
             for session in plain:
                 link = session.link
                 if link is not None:
@@ -192,7 +282,7 @@ class Incoming:
             self._count_unwanted(known, count)
             return None
         if route.plain5 and not aliased:
-            chunk = data if end - start == len(data) else data[start:end]
+            chunk = data[start:end]
             for session in route.plain5:
                 link = session.link
                 if link is not None:
@@ -301,7 +391,12 @@ class Incoming:
             if route.empty:
                 self._count_unwanted(known, 1)
             else:
-                message = Message(known.topic, payload, 1, False, known.sender, known.topic_bytes)
+                if len(payload) != known.payload_length:
+                    known.payload_length = len(payload)
+                    known.head = encode_publish_head(0x30 | _PLAIN_QOS_1, topic, len(payload))
+                message = Message(
+                    known.topic, payload, 1, False, known.sender, known.topic_bytes, b"", None, known.head
+                )
                 if route.groups:
                     self._engine.deliver_now(message, route)
                 else:
@@ -324,27 +419,111 @@ class Incoming:
         self, flags: int, topic: bytes, packet_id: bytes, payload: bytes, properties: PublishProperties
     ) -> bool | None:
         qos = flags >> 1 & 3
-        known = self._routes[flags & 7].get(topic)
-        if known is None or known.generation != self._router.generation:
-            known = self._resolve(flags & 7, topic)
+        known = self._known(flags & 7, topic)
         self._traffic.messages_received_qos[qos] += 1
         session = self.session
         if session is None:
             return True
-        if qos == 2:  # [MQTT-4.3.2-2], [MQTT5-4.3.2-5]
-            if packet_id in session.awaiting_rel:  # [MQTT-4.3.3-2], [MQTT5-4.3.3-10]
-                # [MQTT-4.3.3-10]: received before, not passed on again
-                self._out.send_ack(PUBREC, _PUBREC, packet_id)
-                return None
-            if len(session.awaiting_rel) >= session.max_awaiting_rel:  # [MQTT-3.3.4-7]
-                # [MQTT-3.3.4-7]
-                raise ProtocolError("too many QoS 2 messages wait for PUBREL", ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
+        if qos == 2 and not self._receive_once(session, packet_id):
+            return None
         if self._waits:
             return self._driver.leave_loop(
                 self._publish_when_allowed(session, known, flags, packet_id, payload, properties)
             )
         self._accept(session, known, flags, packet_id, payload, properties)
         return self._breathe() if self._pace.met or self._work > _WORK else None
+
+    def run_limit(self, flags: int, topic: bytes) -> int:
+        """Count the QoS 1 or 2 messages that can be delivered together: as many as every receiver has room for."""
+        if self._watched or len(topic) > _CACHED_TOPIC_LIMIT:
+            return 0
+        known = self._known(flags, topic)
+        if not known.in_runs:
+            return 0
+        limit = _RUN_MESSAGES
+        for session, granted, _, _ in known.route.targets:
+            if granted:
+                room = session.room
+                if room < limit:
+                    limit = room
+        return limit
+
+    def publish_numbered(
+        self, flags: int, topic: bytes, packet_ids: bytes, properties: bytes, data: bytes, id_at: int, body: int
+    ) -> bool | None:
+        """Check, route and acknowledge a run of QoS 1 or 2 messages."""
+        found = decode_publish_properties(properties) if properties else _NO_PROPERTIES
+        session = self.session
+        if session is None:
+            return True
+        if found.topic_alias:
+            topic = self._topic_of(topic, found)
+        known = self._known(flags, topic)
+        qos, count = flags >> 1, len(packet_ids) >> 1
+        as_it_came = not found.topic_alias and found.message_expiry is None
+        run = MessageRun(
+            known.topic,
+            known.topic_bytes,
+            known.sender,
+            qos,
+            data,
+            count,
+            id_at,
+            body,
+            found.forwarded,
+            _expires_at(found),
+            (0x30 | flags, session.protocol_version == 5) if as_it_came else None,
+        )
+        if qos == 2:
+            numbers = set(unpack_ids(packet_ids))
+            waiting = session.awaiting_rel
+            if len(numbers) != count or len(waiting) + count > session.max_awaiting_rel or numbers & waiting:
+                return self._publish_each(session, known, run, packet_ids, flags, found)
+            waiting |= numbers  # [MQTT-4.3.3-2], [MQTT5-4.3.3-9], [MQTT5-4.3.3-13]
+        self._traffic.messages_received_qos[qos] += count
+        self._work += count * len(known.route.targets)
+        reached = self._engine.deliver_run(run, known.route)
+        reason = 0 if reached else ReasonCode.NO_MATCHING_SUBSCRIBERS
+        # [MQTT-2.3.1-6], [MQTT-3.3.4-1], [MQTT-4.3.2-2], [MQTT5-4.3.2-4], [MQTT5-4.3.3-8]
+        if qos == 1:
+            self._out.send_acks(PUBACK, _PUBACK, packet_ids, reason)
+        else:
+            self._out.send_acks(PUBREC, _PUBREC, packet_ids, reason)
+        return self._breathe() if self._pace.met or self._work > _WORK else None
+
+    def _publish_each(
+        self,
+        session: Session,
+        known: PublishRoute,
+        run: MessageRun,
+        packet_ids: bytes,
+        flags: int,
+        properties: PublishProperties,
+    ) -> bool | None:
+        """Take QoS 2 messages some of which may have come before, or are too many."""
+        for number, payload in enumerate(run.payloads):
+            packet_id = packet_ids[2 * number : 2 * number + 2]
+            self._traffic.messages_received_qos[2] += 1
+            if self._receive_once(session, packet_id):
+                self._accept(session, known, flags, packet_id, payload, properties)
+        return self._breathe() if self._pace.met or self._work > _WORK else None
+
+    def _known(self, flags: int, topic: bytes) -> PublishRoute:
+        known = self._routes[flags].get(topic)
+        if known is None or known.generation != self._router.generation:
+            return self._resolve(flags, topic)
+        return known
+
+    def _receive_once(self, session: Session, packet_id: bytes) -> bool:
+        """Tell whether a QoS 2 message is to be passed on; raises `ProtocolError` where too many are not released."""
+        # [MQTT-4.3.2-2], [MQTT5-4.3.2-5]
+        if (packet_id[0] << 8) | packet_id[1] in session.awaiting_rel:  # [MQTT-4.3.3-2], [MQTT5-4.3.3-10]
+            # [MQTT-4.3.3-10]: received before, not passed on again
+            self._out.send_ack(PUBREC, _PUBREC, packet_id)
+            return False
+        if len(session.awaiting_rel) >= session.max_awaiting_rel:  # [MQTT-3.3.4-7]
+            raise ProtocolError("too many QoS 2 messages wait for PUBREL", ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
+        return True
 
     def _accept(
         self,
@@ -400,7 +579,9 @@ class Incoming:
             self._out.send_ack(PUBACK, _PUBACK, packet_id, reason)
         elif qos == 2:
             if reason < 0x80 or session.protocol_version != 5:
-                session.awaiting_rel.add(packet_id)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-9], [MQTT5-4.3.3-13]
+                session.awaiting_rel.add(
+                    (packet_id[0] << 8) | packet_id[1]
+                )  # [MQTT-4.3.3-2], [MQTT5-4.3.3-9], [MQTT5-4.3.3-13]
             self._out.send_ack(PUBREC, _PUBREC, packet_id, reason)  # [MQTT-3.3.4-1], [MQTT5-4.3.3-8]
 
     async def _publish_when_allowed(
@@ -441,9 +622,10 @@ class Incoming:
         if session is None:
             raise ProtocolError("an acknowledgement before the CONNECT was answered")
         if packet_type == _PUBREL:
-            known = packet_id in session.awaiting_rel
+            number = (packet_id[0] << 8) | packet_id[1]
+            known = number in session.awaiting_rel
             if known:
-                session.awaiting_rel.discard(packet_id)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-12]
+                session.awaiting_rel.discard(number)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-12]
             else:
                 self._traffic.missed[_PUBREL] += 1
             not_found = 0 if known else ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
@@ -453,6 +635,27 @@ class Incoming:
             if session.replays:
                 self._engine.replays.go_on(session)
             self._pace.met = False  # what leaves a queue holds nobody
+        return None
+
+    def acknowledgements(self, packet_type: int, packet_ids: bytes) -> bool | None:
+        """Move several handshakes on."""
+        session = self.session
+        if session is None:
+            raise ProtocolError("an acknowledgement before the CONNECT was answered")
+        if packet_type == _PUBREL:
+            numbers = set(unpack_ids(packet_ids))
+            if 2 * len(numbers) != len(packet_ids) or not numbers <= session.awaiting_rel:
+                for at in range(0, len(packet_ids), 2):
+                    self.acknowledgement(_PUBREL, packet_ids[at : at + 2])
+                return None
+            session.awaiting_rel -= numbers  # [MQTT-4.3.3-2], [MQTT5-4.3.3-12]
+            self._out.send_acks(PUBCOMP, _PUBCOMP, packet_ids)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
+        else:
+            session.acknowledge_all(packet_type, packet_ids)
+            if session.replays:
+                self._engine.replays.go_on(session)
+            self._pace.met = False  # what leaves a queue holds nobody
+        self._traffic.acks_received[packet_type] += len(packet_ids) >> 1
         return None
 
     # -- topics that are not in the cache
@@ -494,12 +697,20 @@ class Incoming:
             return known
         if self._routes_of != known.generation:  # nothing that was remembered before holds any more
             self._routes_of = known.generation
-            for cache in self._routes:
-                cache.clear()
+            self._clear_routes()
         routes = self._routes[flags]
-        if len(routes) >= _ROUTE_CACHE_LIMIT:
+        if routes is _NO_ROUTES:
+            routes = self._routes[flags] = {}
+        elif len(routes) >= _ROUTE_CACHE_LIMIT:
             routes.clear()
+            self.relays.clear()
         routes[topic_bytes] = known
+        if flags == 0 and not route.groups and not known.heavy:
+            plain = route.plain5 if session.protocol_version == 5 else route.plain3
+            if plain and len(plain) == len(route.targets):
+                if self.relays is _NO_RELAYS:
+                    self.relays = {}
+                self.relays[topic_bytes] = self._router.relay(plain)
         return known
 
 

@@ -4,18 +4,25 @@ from math import ceil
 
 from .protocol.encode import encode_publish_head, encode_publish_head5, encode_varint
 
+WEIGHT = 64
+"""Bytes that a message costs besides its texts."""
 _EXPIRY = b"\x02"
 _ROUNDING = 0.001
 """Seconds; so that what was received a moment ago still has all of its interval."""
 
 
 class Message:
-    """Hold one application message; immutable but for the cache of its encoding, shared by all its receivers."""
+    """Hold one application message; immutable but for the cache of its encoding, shared by all its receivers.
+
+    It stands for itself among what a session has in flight, where it was sent at its own QoS and with nothing added.
+    """
+
+    identifiers = b""
+    group = None
 
     __slots__ = (
         "_head",
         "_head5",
-        "_head_first_byte",
         "expires_at",
         "payload",
         "properties",
@@ -36,7 +43,9 @@ class Message:
         topic_bytes: bytes | None = None,
         properties: bytes = b"",
         expires_at: float | None = None,
+        head: bytes = b"",
     ) -> None:
+        """`head` is what `head` gives for the first byte with which it begins, where that is known already."""
         self.topic = topic
         self.topic_bytes = topic.encode() if topic_bytes is None else topic_bytes
         self.payload = payload
@@ -48,22 +57,25 @@ class Message:
         """The properties that go on to MQTT 5 subscribers, encoded as they came [MQTT-3.3.2-17]."""
         self.expires_at = expires_at
         """Seconds since the epoch, None for never."""
-        self._head = b""
-        self._head_first_byte = 0
+        self._head = head
         self._head5: tuple[int, bytes, tuple[bytes, bytes]] | None = None
         """First byte and `extra` of the last encoding, and that."""
 
+    @property
+    def weight(self) -> int:
+        """What it holds in memory, in bytes."""
+        return len(self.payload) + len(self.properties) + len(self.topic_bytes) + WEIGHT
+
+    def message_of(self, packet_id: int) -> "Message":
+        """Give the message that was sent with this packet identifier: itself."""
+        return self
+
     def head(self, first_byte: int) -> bytes:
         """Return the PUBLISH of 3.1 and 3.1.1 up to its topic; encoded once for all receivers that get the same."""
-        if self._head_first_byte != first_byte:
-            topic = self.topic_bytes
-            remaining = 2 + len(topic) + len(self.payload) + (2 if first_byte & 0x06 else 0)
-            if remaining < 0x80:  # most are, and two calls cost more than this
-                self._head = bytes((first_byte, remaining, 0, len(topic))) + topic
-            else:
-                self._head = encode_publish_head(first_byte, topic, len(self.payload))
-            self._head_first_byte = first_byte
-        return self._head
+        head = self._head
+        if not head or head[0] != first_byte:
+            head = self._head = encode_publish_head(first_byte, self.topic_bytes, len(self.payload))
+        return head
 
     def head5(self, first_byte: int, extra: bytes) -> tuple[bytes, bytes]:
         """Return an MQTT 5 PUBLISH up to its topic, and its property block; a packet identifier goes in between.
@@ -91,6 +103,11 @@ class Message:
 
     def expiry_property(self, now: float) -> bytes:
         """Encode what is left of the message's life; empty where it has no end [MQTT-3.3.2-6]."""
-        if self.expires_at is None:
-            return b""
-        return _EXPIRY + max(0, ceil(self.expires_at - now - _ROUNDING)).to_bytes(4, "big")
+        return encode_expiry(self.expires_at, now)
+
+
+def encode_expiry(expires_at: float | None, now: float) -> bytes:
+    """Encode the Message Expiry Interval that is left, both in seconds since the epoch; nothing for None."""
+    if expires_at is None:
+        return b""
+    return _EXPIRY + max(0, ceil(expires_at - now - _ROUNDING)).to_bytes(4, "big")

@@ -5,14 +5,18 @@ reads slowly, it waits here: QoS 0 up to a bound, QoS 1 and 2 in the session's q
 """
 
 import asyncio
+import struct
 from collections import Counter
 from collections.abc import Callable
 from logging import getLogger
 from time import time
+from typing import Protocol
 
 from .message import Message
+from .message_run import MessageRun
 from .pace import Pace
 from .protocol.encode import PUBREL, encode_ack5, encode_disconnect5
+from .protocol.packet_ids import encode_acks
 from .protocol.packets import Properties
 from .protocol.properties import PropertyId
 from .protocol.reason_codes import REASON_STRINGS, ReasonCode, disconnect_reason
@@ -31,6 +35,7 @@ _CLOSE_TIMEOUT = 5.0
 """Seconds in which a closed peer may take what is waiting for it."""
 _LINGER = 2.0
 """Seconds in which a peer that was told the reason may close its side; what it still sends is not looked at."""
+_packed = struct.Struct(">H").pack
 _AT_ONCE = (ReasonCode.SUCCESS, ReasonCode.SERVER_SHUTTING_DOWN)
 """Reasons for which nothing is lost by closing at once."""
 _PUBREL, _DISCONNECT = 6, 14
@@ -58,11 +63,77 @@ class Flusher:
             outgoing.flush()
 
 
+class Owner(Protocol):
+    """The connection, as far as its outgoing half needs it."""
+
+    def session_waits(self) -> bool:
+        """Tell whether the session's queue still is too full to let publishers go on."""
+        ...
+
+    def may_linger(self) -> bool:
+        """Tell whether the peer may be waited for when we close; True counts the connection out at its listener."""
+        ...
+
+    def answers_unread(self) -> None:
+        """Hear that the peer sends and does not read what it is answered."""
+        ...
+
+    def forget_decisions(self) -> None:
+        """Hear that what was decided on the peer's publishes does not hold any more."""
+        ...
+
+
+class _Nobody:
+    """Own what is not connected any more."""
+
+    def session_waits(self) -> bool:
+        return False
+
+    def may_linger(self) -> bool:
+        return False
+
+    def answers_unread(self) -> None:
+        pass
+
+    def forget_decisions(self) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
 class Outgoing:
     """Write to one client; the session's `Link`."""
 
+    __slots__ = (
+        "_abort_timer",
+        "_closed_for",
+        "_finished",
+        "_flusher",
+        "_limit",
+        "_loop",
+        "_mark",
+        "_out",
+        "_owner",
+        "_pace",
+        "_size",
+        "acknowledged",
+        "aliases",
+        "behind",
+        "closed",
+        "max_packet_size",
+        "paused",
+        "problem_information",
+        "slow",
+        "tap",
+        "traffic",
+        "transport",
+        "version",
+    )
+
     def __init__(
         self,
+        owner: Owner,
         loop: asyncio.AbstractEventLoop,
         flusher: Flusher,
         pace: Pace,
@@ -88,16 +159,9 @@ class Outgoing:
         self.aliases: OutgoingAliases | None = None
         self.tap: Callable[[bytes], None] | None = None
         """Shown every packet that is written, where a plugin listens to packets."""
-        self.session_waits: Callable[[], bool] = _nothing_waits
-        """Tells whether the session's queue still is too full to let publishers go on."""
-        self.may_linger: Callable[[], bool] = _nothing_waits
-        """Asked whether the peer may be waited for when we close; True counts the connection out at its listener."""
         self._finished = False
         """Whether nothing may be written any more."""
-        self.unread_answers: Callable[[], None] = _ignore
-        """Called when the peer sends and does not read what it is answered."""
-        self.decisions_void: Callable[[], None] = _ignore
-        """Called when what was decided on the peer's publishes does not hold any more."""
+        self._owner = owner
         self._loop = loop
         self._flusher = flusher
         self._pace = pace
@@ -105,7 +169,8 @@ class Outgoing:
         self._mark = min(_PACE_MARK, limit // 2)
         self._out: list[bytes] = []
         self._size = 0
-        self._paused = False
+        self.paused = False
+        """Whether the transport wants no more for now."""
         self._abort_timer: asyncio.TimerHandle | None = None
 
     # -- flow control
@@ -113,7 +178,7 @@ class Outgoing:
     @property
     def congested(self) -> bool:
         """Tell whether the peer reads too slowly for more than what is waiting."""
-        return self._paused and self._size > WRITE_HIGH_WATER
+        return self.paused and self._size > WRITE_HIGH_WATER
 
     @property
     def taken(self) -> int:
@@ -121,18 +186,13 @@ class Outgoing:
         waiting = 0 if self.transport is None else self.transport.get_write_buffer_size()
         return self.traffic.bytes_sent - waiting + self.traffic.acked
 
-    @property
-    def paused(self) -> bool:
-        """Tell whether the transport wants no more for now."""
-        return self._paused
-
     def pause(self) -> None:
         """Note that the peer reads slowly."""
-        self._paused = True
+        self.paused = True
 
     def resume(self) -> None:
         """Go on sending; the session's queue comes after this."""
-        self._paused = False
+        self.paused = False
         if self._out:
             self.flush()
 
@@ -143,7 +203,7 @@ class Outgoing:
 
     def catch_up(self) -> None:
         """Let publishers go on once neither the socket nor the session's queue is too full."""
-        if self._paused or self._size > self._mark // 2 or self.session_waits():
+        if self.paused or self._size > self._mark // 2 or self._owner.session_waits():
             return
         self.slow = False
         if self.behind:
@@ -151,7 +211,7 @@ class Outgoing:
 
     def _make_room(self, size: int) -> bool:
         """Deal with more output than the mark; False if there is no room for `size` bytes in all."""
-        if not self._paused:
+        if not self.paused:
             self.flush()  # all within one turn of the loop: the transport may take it
             return True
         self.fall_behind()
@@ -194,12 +254,32 @@ class Outgoing:
         if not out:
             self._flusher.add(self)
         if qos:
-            out += (head, packet_id.to_bytes(2, "big"), payload)
+            out += (head, _packed(packet_id), payload)
         else:
             out += (head, payload)
         self._size += len(head) + len(payload) + _MESSAGE_OVERHEAD
         self.traffic.messages_sent_qos[qos] += 1
         return True
+
+    def send_run(self, run: MessageRun, qos: int, first_id: int, identifiers: bytes = b"") -> None:
+        """Send a run with consecutive packet identifiers; not for those who limit packet sizes or take aliases."""
+        if self.version == 5:
+            expiry = b"" if run.expires_at is None else run.expiry_property(time())
+            template = run.template(0x30 | qos << 1, 5, expiry + identifiers)
+        else:
+            template = run.template(0x30 | qos << 1, self.version)
+        if not qos:
+            self.relay(template.data, run.count)
+            return
+        size = self._size + len(template.data) + _ENTRY_OVERHEAD
+        if size > self._mark:
+            self._make_room(size)
+            size = self._size + len(template.data) + _ENTRY_OVERHEAD
+        if not self._out:
+            self._flusher.add(self)
+        self._out.append(template.numbered(first_id))
+        self._size = size
+        self.traffic.messages_sent_qos[qos] += run.count
 
     def _encode5(self, message: Message, first_byte: int, identifiers: bytes) -> tuple[bytes, bytes] | None:
         extra = identifiers
@@ -227,7 +307,7 @@ class Outgoing:
 
     def forget_decisions(self) -> None:
         """Decide anew on what the client publishes from now on."""
-        self.decisions_void()
+        self._owner.forget_decisions()
 
     def close(self, reason: ReasonCode) -> None:
         """Send what is waiting and close; MQTT 5 clients are told the reason, earlier ones cannot be."""
@@ -245,16 +325,17 @@ class Outgoing:
         transport = self.transport
         if transport is None:
             return
-        self._paused = False
+        self.paused = False
         self.flush()
         self._finished = True
         # A peer that is sending would meet a closed socket, and its operating system would throw away what it has
         # not read yet, our last words among it. So we only stop writing, and wait for the peer to close.
-        lingers = reason not in _AT_ONCE and transport.can_write_eof() and self.may_linger()
+        lingers = reason not in _AT_ONCE and transport.can_write_eof() and self._owner.may_linger()
         waiting = transport.get_write_buffer_size() > 0
-        self._abort_timer = self._loop.call_later(
-            _LINGER if lingers and not waiting else _CLOSE_TIMEOUT, transport.abort
-        )
+        if lingers or waiting or not transport.can_write_eof():  # the end of TLS takes the peer's word
+            self._abort_timer = self._loop.call_later(
+                _LINGER if lingers and not waiting else _CLOSE_TIMEOUT, transport.abort
+            )
         if not lingers:
             transport.close()  # [MQTT5-3.14.4-2], [MQTT5-4.13.2-1]
             return
@@ -283,6 +364,8 @@ class Outgoing:
         self._size = 0
         if self._abort_timer is not None:
             self._abort_timer.cancel()
+            self._abort_timer = None
+        self._owner, self.transport = _NOBODY, None  # so that what is gone is let go at once, not by a collection
 
     # -- anything else
 
@@ -297,8 +380,27 @@ class Outgoing:
             self._out.append(first_two + packet_id)
             self._size += 4 + _ENTRY_OVERHEAD
             self.traffic.acks_sent[packet_type] += 1
-            if self._size > self._limit and self._paused:
-                self.unread_answers()
+            if self._size > self._limit and self.paused:
+                self._owner.answers_unread()
+
+    def send_acks(self, first_two: bytes, packet_type: int, packet_ids: bytes, reason: int = 0) -> None:
+        """Send an acknowledgement for each packet identifier of a column."""
+        if (reason or self.max_packet_size) and self.version == 5:
+            for at in range(0, len(packet_ids), 2):
+                self.send_ack(first_two, packet_type, packet_ids[at : at + 2], reason)
+        else:
+            if not self._out:
+                self._flusher.add(self)
+            data = encode_acks(first_two, packet_ids)
+            self._out.append(data)
+            self._size += len(data) + _ENTRY_OVERHEAD
+            self.traffic.acks_sent[packet_type] += len(packet_ids) >> 1
+            if self._size > self._limit and self.paused:
+                self._owner.answers_unread()
+
+    def send_pubrels(self, packet_ids: bytes) -> None:
+        """Release the QoS 2 messages of a column of packet identifiers."""
+        self.send_acks(PUBREL, _PUBREL, packet_ids)
 
     def send_with_reason(
         self, packet_type: int, reason: ReasonCode, encode: Callable[[Properties], bytes], *, always: bool = False
@@ -329,16 +431,16 @@ class Outgoing:
         self._out.append(data)
         self._size += len(data) + _ENTRY_OVERHEAD
         self.traffic.acks_sent[packet_type] += 1
-        if self._size > self._limit and self._paused:
+        if self._size > self._limit and self.paused:
             # A peer that sends and never reads its acknowledgements is not read any more, so that they stay bounded.
-            self.unread_answers()
+            self._owner.answers_unread()
 
     def flush(self) -> None:
         """Hand what has been gathered to the transport, unless the transport has enough."""
         out = self._out
-        if self._paused or not out or self.transport is None or self._finished:
+        if self.paused or not out or self.transport is None or self._finished:
             return
-        data = out[0] if len(out) == 1 else b"".join(out)
+        data = b"".join(out)  # a single one is not copied
         out.clear()
         self._size = 0
         traffic = self.traffic
@@ -351,11 +453,3 @@ class Outgoing:
         except Exception:  # the connection driver: whoever publishes must not suffer from one subscriber's transport
             _logger.exception("a connection was closed because it could not be written to")
             self.abort()
-
-
-def _nothing_waits() -> bool:
-    return False
-
-
-def _ignore() -> None:
-    pass

@@ -1,12 +1,10 @@
 """Whether a client's socket is read, and the reasons for not reading it."""
 
 import asyncio
-from collections.abc import Callable
-from enum import IntFlag
 
 
-class Hold(IntFlag):
-    """Reasons for not reading from a socket."""
+class Hold:
+    """Reasons for not reading from a socket: bits, and plain numbers, for each client that comes looks at them."""
 
     TASK = 1
     """Something that this client asked for must be awaited first."""
@@ -21,40 +19,39 @@ class Hold(IntFlag):
 class ReadGate:
     """Stop reading for as long as there is a reason to."""
 
-    __slots__ = ("_held", "_resumed", "transport")
+    __slots__ = ("_held", "transport")
 
-    def __init__(self, resumed: Callable[[], None]) -> None:
-        """`resumed` is called when the last reason is gone, after reading has begun again."""
+    def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         """None while there is no socket, and again once nothing more is to be read."""
-        self._held = Hold(0)
-        self._resumed = resumed
+        self._held = 0
 
     @property
     def held(self) -> bool:
         """Tell whether there is a reason for not reading."""
-        return bool(self._held)
+        return self._held != 0
 
     @property
     def held_by_us(self) -> bool:
         """Tell whether the client's silence is our doing."""
-        return bool(self._held & ~Hold.UNREAD_ANSWERS)
+        return self._held & ~Hold.UNREAD_ANSWERS != 0
 
-    def holds(self, reason: Hold) -> bool:
+    def holds(self, reason: int) -> bool:
         """Tell whether this is among the reasons."""
-        return bool(self._held & reason)
+        return self._held & reason != 0
 
-    def hold(self, reason: Hold) -> None:
+    def hold(self, reason: int) -> None:
         """Stop reading."""
         if not self._held and self.transport is not None:
             self.transport.pause_reading()
         self._held |= reason
 
-    def free(self, reason: Hold) -> None:
-        """Take a reason back, and read again if it was the last."""
+    def free(self, reason: int) -> bool:
+        """Take a reason back; True where it was the last and the socket is read again."""
         if not self._held & reason:
-            return
+            return False
         self._held &= ~reason
-        if not self._held and self.transport is not None:
-            self.transport.resume_reading()
-            self._resumed()
+        if self._held or self.transport is None:
+            return False
+        self.transport.resume_reading()
+        return True

@@ -31,8 +31,11 @@ class SessionRegistry:
         """Enter a session; its client id must be free."""
         client_id = session.client_id
         self._sessions[client_id] = session
-        for index, key in self._indexes(session):
-            index.setdefault(key, {})[client_id] = session
+        identity = session.identity
+        if identity.principal is not None:
+            _put(self._by_principal, identity.principal, client_id, session)
+        if identity.username is not None or identity.principal is None:
+            _put(self._by_username, identity.username, client_id, session)
 
     def remove(self, session: Session) -> None:
         """Take a session out."""
@@ -40,11 +43,11 @@ class SessionRegistry:
         if self._sessions.get(client_id) is not session:
             return
         del self._sessions[client_id]
-        for index, key in self._indexes(session):
-            members = index[key]
-            del members[client_id]
-            if not members:
-                del index[key]
+        identity = session.identity
+        if identity.principal is not None:
+            _take(self._by_principal, identity.principal, client_id)
+        if identity.username is not None or identity.principal is None:
+            _take(self._by_username, identity.username, client_id)
 
     def of_principal(self, principal: str) -> list[Session]:
         """List the sessions of a principal."""
@@ -54,9 +57,17 @@ class SessionRegistry:
         """List the sessions of a user name; for None, those that have neither principal nor user name."""
         return list(self._by_username.get(username, {}).values())
 
-    def _indexes(self, session: Session) -> Iterator[tuple[_Index, str | None]]:
-        identity = session.identity
-        if identity.principal is not None:
-            yield self._by_principal, identity.principal
-        if identity.username is not None or identity.principal is None:
-            yield self._by_username, identity.username
+
+def _put(index: _Index, key: str | None, client_id: str, session: Session) -> None:
+    members = index.get(key)
+    if members is None:
+        index[key] = {client_id: session}
+    else:
+        members[client_id] = session
+
+
+def _take(index: _Index, key: str | None, client_id: str) -> None:
+    members = index[key]
+    del members[client_id]
+    if not members:
+        del index[key]

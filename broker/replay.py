@@ -82,6 +82,8 @@ class Replays:
                 message = next(replay.messages)
             except StopIteration:
                 del replays[key]
+                if not replays:
+                    replays.clear()  # which gives back the memory that an empty dictionary keeps
                 continue
             if message is None:
                 searched += 1

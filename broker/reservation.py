@@ -1,6 +1,7 @@
 """The place of a client that is let in as soon as what its session holds has been looked through."""
 
 from .message import Message
+from .message_run import MessageRun
 from .protocol.reason_codes import ReasonCode
 from .traffic import Traffic
 
@@ -12,10 +13,13 @@ class Reservation:
     admission that made it.
     """
 
+    __slots__ = ("behind", "closed_for", "paused", "slow", "traffic")
+
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
         self.behind = False
         self.slow = False
+        self.paused = True
         self.closed_for: ReasonCode | None = None
         """Why the client may not come in any more."""
 
@@ -35,8 +39,15 @@ class Reservation:
         self.traffic.dropped_qos0 += 1
         return True
 
+    def send_run(self, run: MessageRun, qos: int, first_id: int, identifiers: bytes = b"") -> None:
+        """Drop a run at QoS 0; others do not come here."""
+        self.traffic.dropped_qos0 += run.count
+
     def send_pubrel(self, packet_id: int, known: bool = True) -> None:
         """Leave it: what is in flight is sent again when the client is in."""
+
+    def send_pubrels(self, packet_ids: bytes) -> None:
+        """Leave them, too."""
 
     def fall_behind(self) -> None:
         """Hold nobody."""

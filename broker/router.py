@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 from .access import RECEIVE
 from .access_control import AccessControl
 from .protocol.encode import encode_varint
+from .protocol.runs import Relay
 from .routing.shared import SharedGroup, Strategy
 from .routing.subscriptions import SubscriptionIndex
 from .routing.topics import split_share
@@ -14,6 +15,7 @@ from .session import Group, Session, Subscription
 
 _CACHE_LIMIT = 65_536
 _CACHED_TOPIC_LIMIT = 512
+_RELAY_LIMIT = 4_096
 _CACHED_TARGETS = 1_000_000
 """Targets of all cached routes, at some 100 bytes each."""
 _FILTER_WEIGHT = 300
@@ -102,6 +104,7 @@ class Router:
         self._shared_count = 0
         self._strategy = Strategy(strategy)
         self._routes: dict[str, Route] = {}
+        self._relays: dict[tuple[Session, ...], Relay] = {}
         self._cached_targets = 0
         self._access = access
         self.generation = 0
@@ -199,7 +202,17 @@ class Router:
         """Forget all routes and, through the generation, all decisions kept on connections."""
         self.generation += 1
         self._routes.clear()
+        self._relays.clear()
         self._cached_targets = 0
+
+    def relay(self, sessions: tuple[Session, ...]) -> Relay:
+        """Give the one object that stands for these sessions until something changes; see `PacketSink.relays`."""
+        relay = self._relays.get(sessions)
+        if relay is None:
+            if len(self._relays) >= _RELAY_LIMIT:
+                self._relays.clear()
+            relay = self._relays[sessions] = Relay(sessions)
+        return relay
 
     def route(self, topic: str, sender: str = "") -> Route:
         """Return who receives a message on this topic; `sender` is the client id of the publisher."""

@@ -15,7 +15,9 @@ from amqtt.session import Session as AmqttSession
 
 from .access import Identity
 from .message import Message
+from .message_run import MessageRun
 from .protocol.errors import ProtocolError
+from .protocol.packet_ids import unpack_ids
 from .protocol.packets import Will
 from .protocol.reason_codes import ReasonCode
 from .routing.shared import SharedGroup
@@ -24,7 +26,8 @@ from .traffic import Traffic
 
 _PUBACK, _PUBREC, _PUBCOMP = 4, 5, 7
 _NO_BOUND = 1 << 62
-_ENTRY_WEIGHT = 64
+_RUN_LEAST = 2
+"""Messages for which it is worth while to be sent as a run."""
 
 
 class Link(Protocol):
@@ -35,6 +38,9 @@ class Link(Protocol):
     """Whether publishers are held until this link has caught up."""
     slow: bool
     """Whether it has held them for too long, and holds nobody until it has caught up."""
+
+    paused: bool
+    """Whether the socket takes no more for now; only then can the link be `congested`."""
 
     @property
     def congested(self) -> bool:
@@ -51,8 +57,16 @@ class Link(Protocol):
         """Send one message; False if it is larger than the client takes."""
         ...
 
+    def send_run(self, run: MessageRun, qos: int, first_id: int, identifiers: bytes = b"") -> None:
+        """Send a run of messages with consecutive packet identifiers; not for those who are `limited`."""
+        ...
+
     def send_pubrel(self, packet_id: int, known: bool = True) -> None:
         """Release a QoS 2 message, or tell MQTT 5 clients that there is none of this identifier."""
+        ...
+
+    def send_pubrels(self, packet_ids: bytes) -> None:
+        """Release the QoS 2 messages of a column of packet identifiers."""
         ...
 
     def fall_behind(self) -> None:
@@ -95,13 +109,69 @@ class Delivery:
         self, message: Message | None, qos: int, retain: bool, identifiers: bytes = b"", group: Group | None = None
     ) -> None:
         self.message = message
-        """None once a QoS 2 message has been received and only its PUBREL is owed."""
+        """None where a QoS 2 message has been received and only its PUBREL is owed."""
         self.qos = qos
         self.retain = retain
         self.identifiers = identifiers
         """Encoded subscription identifiers."""
         self.group = group
         """The shared subscription that chose this session."""
+
+    def message_of(self, packet_id: int) -> Message | None:
+        """Give the message that was sent with this packet identifier."""
+        return self.message
+
+
+class RunDelivery:
+    """A run of messages that was sent to a session with consecutive packet identifiers."""
+
+    __slots__ = ("_first_id", "identifiers", "qos", "run")
+
+    retain = False
+    group: Group | None = None
+
+    def __init__(self, run: MessageRun, qos: int, first_id: int, identifiers: bytes) -> None:
+        self.run = run
+        self.qos = qos
+        self.identifiers = identifiers
+        self._first_id = first_id
+
+    def message_of(self, packet_id: int) -> Message:
+        """Give the message that was sent with this packet identifier."""
+        return self.run.messages[packet_id - self._first_id]
+
+
+class RunPart:
+    """One message of a run that waits."""
+
+    __slots__ = ("identifiers", "index", "qos", "run")
+
+    retain = False
+    group: Group | None = None
+
+    def __init__(self, run: MessageRun, index: int, qos: int, identifiers: bytes) -> None:
+        self.run = run
+        self.index = index
+        self.qos = qos
+        self.identifiers = identifiers
+
+    @property
+    def message(self) -> Message:
+        """The message by itself."""
+        return self.run.messages[self.index]
+
+    def message_of(self, packet_id: int) -> Message:
+        """Give the message that was sent with this packet identifier."""
+        return self.message
+
+
+_RECEIVED = Delivery(None, 2, False)
+"""Any QoS 2 message that the client has received and of which only the PUBREL is owed."""
+
+
+_NOTHING: deque[Delivery | RunPart] = deque(maxlen=0)
+_NO_IDS: deque[int] = deque(maxlen=0)
+"""What sessions have whose queues were never used: most have none, and an empty deque holds 600 bytes."""
 
 
 class Replay:
@@ -119,8 +189,56 @@ class Replay:
 class Session:
     """Hold the state of one client id."""
 
-    def __init__(self, identity: Identity, settings: MqttSettings, absent: Traffic) -> None:
-        """`absent` is shared by all sessions: what happens to one while no connection carries it is counted there."""
+    __slots__ = (
+        "_absent",
+        "_drop_oldest",
+        "_last_packet_id",
+        "_pace_bytes",
+        "_pace_length",
+        "_unsent",
+        "awaiting_rel",
+        "checked_by",
+        "claimed",
+        "clean_start",
+        "connected_at",
+        "created_at",
+        "decided_by",
+        "delayed_will",
+        "deliveries_checked",
+        "disconnected_at",
+        "expiry_interval",
+        "identity",
+        "in_flight",
+        "keep_alive",
+        "limited",
+        "link",
+        "listener",
+        "max_awaiting_rel",
+        "max_inflight",
+        "max_queue",
+        "max_queued_bytes",
+        "peer_host",
+        "peer_port",
+        "protocol_name",
+        "protocol_version",
+        "queue",
+        "queued_bytes",
+        "replay_scheduled",
+        "replays",
+        "subscription_bytes",
+        "subscriptions",
+        "traffic",
+        "valid_until",
+        "view",
+        "will",
+        "will_timer",
+    )
+
+    def __init__(self, identity: Identity, settings: MqttSettings, absent: Traffic, traffic: Traffic) -> None:
+        """`traffic` belongs to the connection that brings the session, or to the session alone.
+
+        `absent` is shared by all sessions: what happens to one while no connection carries it is counted there.
+        """
         self.identity = identity
         self.link: Link | None = None
         self.protocol_version = 4
@@ -151,9 +269,9 @@ class Session:
         costs no question about each. False until a client has taken the session up, for then all is looked through."""
         self.valid_until: float | None = None
         """Seconds since the epoch at which the live session ends with its credential; `Validity` keeps it."""
-        self.in_flight: dict[int, Delivery] = {}
+        self.in_flight: dict[int, Message | Delivery | RunDelivery | RunPart] = {}
         """Sent and not yet acknowledged, by packet identifier, in the order of sending."""
-        self.queue: deque[Delivery] = deque()
+        self.queue: deque[Delivery | RunPart] = _NOTHING
         self.queued_bytes = 0
         """What the messages in the queue hold in memory."""
         self.replays: dict[tuple[str, int], Replay] = {}
@@ -161,7 +279,7 @@ class Session:
         self.replay_scheduled = False
         self.claimed = True
         """False for a session that the server made and no client has taken up yet."""
-        self.awaiting_rel: set[bytes] = set()
+        self.awaiting_rel: set[int] = set()
         """Packet identifiers of QoS 2 messages received and not yet released."""
         self.max_inflight = settings.max_inflight
         """Unacknowledged messages towards the client: the lower of the setting and its Receive Maximum."""
@@ -170,7 +288,7 @@ class Session:
         self.max_awaiting_rel = settings.max_awaiting_rel
         self.limited = False
         """Whether the client bounds packet sizes or takes topic aliases, so that it cannot be relayed to in runs."""
-        self.traffic = Traffic()
+        self.traffic = traffic
         """Counts of the connection; of the last one, and what has been dropped since, while there is none."""
         self._absent = absent
         self.view: AmqttSession | None = None
@@ -178,7 +296,7 @@ class Session:
         self._drop_oldest = settings.mqueue_drop == "oldest"
         self._pace_length = settings.max_mqueue_len // 2 or _NO_BOUND
         self._pace_bytes = settings.max_mqueue_bytes // 2 or _NO_BOUND
-        self._unsent: deque[int] = deque()
+        self._unsent: deque[int] = _NO_IDS
         """Packet identifiers in flight that the present connection has not been sent yet."""
         self._last_packet_id = 0
 
@@ -223,6 +341,15 @@ class Session:
         return len(self.queue) > self._pace_length or self.queued_bytes > self._pace_bytes
 
     @property
+    def room(self) -> int:
+        """Messages of QoS 1 and 2 that can be taken at once, before anybody should be held for this session's pace."""
+        if self.link is None:
+            return _NO_BOUND
+        if self.queued_bytes > self._pace_bytes:
+            return 0
+        return self.max_inflight - len(self.in_flight) + self._pace_length - len(self.queue)
+
+    @property
     def expires_at(self) -> float | None:
         """Seconds since the epoch at which the session ends, None while connected or for ever."""
         if self.disconnected_at is None or self.expiry_interval == float("inf"):
@@ -249,7 +376,7 @@ class Session:
             if not link.send_publish(message, 0, retain, 0, False, identifiers):
                 link.traffic.dropped_too_large += 1
         # [MQTT-4.6.0-5], [MQTT-4.6.0-6], [MQTT5-4.6.0-6], [MQTT5-4.9.0-2], [MQTT-3.3.4-10], [MQTT-4.9.0-3]
-        elif self.queue or len(self.in_flight) >= self.max_inflight or link.congested:
+        elif self.queue or len(self.in_flight) >= self.max_inflight or (link.paused and link.congested):
             self._enqueue(Delivery(message, qos, retain, identifiers, group))
         else:
             packet_id = self._last_packet_id + 1
@@ -258,9 +385,49 @@ class Session:
             else:
                 self._last_packet_id = packet_id
             if link.send_publish(message, qos, retain, packet_id, False, identifiers):
-                self.in_flight[packet_id] = Delivery(message, qos, retain, identifiers, group)
+                # A message at its own QoS is most of what there is, and stands for itself.
+                alike = qos == message.qos and retain == message.retain and not identifiers and group is None
+                self.in_flight[packet_id] = message if alike else Delivery(message, qos, retain, identifiers, group)
             else:  # [MQTT5-3.1.2-25]: as if it had been delivered
                 link.traffic.dropped_too_large += 1
+
+    def deliver_run(self, run: MessageRun, qos: int, identifiers: bytes = b"") -> None:
+        """Do as `deliver` does with each message of a run."""
+        link = self.link
+        if link is None:
+            if qos:
+                self._enqueue_run(run, 0, qos, identifiers)
+        elif self.limited:
+            for message in run.messages:
+                self.deliver(message, qos, False, identifiers)
+        elif not qos:
+            link.send_run(run, 0, 0, identifiers)
+        else:
+            sent = 0
+            if not self.queue and not (link.paused and link.congested):
+                sent = self._send_run(link, run, 0, run.count, qos, identifiers)
+                while sent < run.count and len(self.in_flight) < self.max_inflight and not self.queue:
+                    self.deliver(run.messages[sent], qos, False, identifiers)
+                    sent += 1
+            if sent < run.count:
+                self._enqueue_run(run, sent, qos, identifiers)
+
+    def _send_run(self, link: Link, run: MessageRun, at: int, end: int, qos: int, identifiers: bytes) -> int:
+        """Send messages of a run from `at` on, up to `end`, as far as the window is open; give their number.
+
+        None are sent where too few packet identifiers in a row are free.
+        """
+        in_flight = self.in_flight
+        first = self._last_packet_id % 65_535 + 1
+        count = min(end - at, self.max_inflight - len(in_flight), 65_536 - first)
+        numbers = range(first, first + count)
+        if count < _RUN_LEAST or not (not in_flight or in_flight.keys().isdisjoint(numbers)):
+            return 0
+        part = run.part(at, count)
+        self._last_packet_id = first + count - 1
+        link.send_run(part, qos, first, identifiers)  # [MQTT5-4.3.2-2], [MQTT5-4.3.3-2]
+        in_flight.update(dict.fromkeys(numbers, RunDelivery(part, qos, first, identifiers)))
+        return count
 
     def acknowledge(self, packet_type: int, packet_id: int, reason: int = 0) -> None:
         """Take a PUBACK, PUBREC or PUBCOMP of the client; raises `ProtocolError`."""
@@ -269,7 +436,10 @@ class Session:
             return
         delivery = self.in_flight.get(packet_id)
         if delivery is not None and packet_type == _PUBACK and delivery.qos == 1:
-            self._complete(link, packet_id)
+            del self.in_flight[packet_id]  # [MQTT-4.3.2-1], [MQTT5-4.4.0-2], [MQTT5-4.8.2-6]
+            link.traffic.acked += 1
+            if self._unsent or self.queue:
+                self._go_on(link)
             return
         if delivery is None:
             link.traffic.missed[packet_type] += 1
@@ -277,20 +447,45 @@ class Session:
                 link.send_pubrel(packet_id, known=False)  # so that the client can complete its handshake
             return
         # The right answer to another message than this one: [MQTT-4.3.2-1], [MQTT-4.3.3-1]
-        early = packet_type == _PUBCOMP and delivery.message is not None  # [MQTT5-4.3.3-3]
+        early = packet_type == _PUBCOMP and delivery.message_of(packet_id) is not None  # [MQTT5-4.3.3-3]
         if delivery.qos != 2 or packet_type == _PUBACK or early:
             raise ProtocolError("an acknowledgement of another kind than the message asks for")
         if packet_type == _PUBREC and reason < 0x80:
-            delivery.message = None  # [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
+            self.in_flight[packet_id] = _RECEIVED  # [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
             link.send_pubrel(packet_id)
             return
         # A PUBREC with an error ends the handshake without PUBREL [MQTT5-4.3.3-4].
-        self._complete(link, packet_id)
-
-    def _complete(self, link: Link, packet_id: int) -> None:
-        """End a handshake and send what waited for room."""
-        del self.in_flight[packet_id]  # [MQTT-4.3.2-1], [MQTT5-4.4.0-2], [MQTT5-4.8.2-6]
+        del self.in_flight[packet_id]  # [MQTT5-4.4.0-2]
         link.traffic.acked += 1
+        self._go_on(link)
+
+    def acknowledge_all(self, packet_type: int, packet_ids: bytes) -> None:
+        """Take several PUBACKs, PUBRECs or PUBCOMPs without reasons; raises `ProtocolError`."""
+        link = self.link
+        if link is None:
+            return
+        in_flight = self.in_flight
+        if packet_type == _PUBREC:
+            numbers = unpack_ids(packet_ids)
+            if all([(known := in_flight.get(number)) is not None and known.qos == 2 for number in numbers]):
+                in_flight.update(dict.fromkeys(numbers, _RECEIVED))  # [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
+                link.send_pubrels(packet_ids)
+                return
+            for number in numbers:
+                self.acknowledge(packet_type, number)
+            return
+        qos = 1 if packet_type == _PUBACK else 2
+        for number in unpack_ids(packet_ids):
+            delivery = in_flight.get(number)
+            if delivery is not None and delivery.qos == qos and (qos == 1 or delivery is _RECEIVED):
+                del in_flight[number]  # [MQTT-4.3.2-1], [MQTT5-4.4.0-2], [MQTT5-4.8.2-6]
+                link.traffic.acked += 1
+            else:
+                self.acknowledge(packet_type, number)
+        self._go_on(link)
+
+    def _go_on(self, link: Link) -> None:
+        """Send what waited for room in the window."""
         if self._unsent:
             self._continue_resending(link)
         if self.queue:
@@ -311,7 +506,7 @@ class Session:
             delivery = self.in_flight.get(packet_id)
             if delivery is None:
                 continue
-            message = delivery.message
+            message = delivery.message_of(packet_id)
             if message is None:
                 link.send_pubrel(packet_id)
             elif not link.send_publish(  # [MQTT-3.3.1-1]
@@ -327,8 +522,11 @@ class Session:
         if link is None or not queue:
             return
         now = time()
-        while queue and len(self.in_flight) < self.max_inflight and not link.congested:
-            delivery = queue.popleft()  # [MQTT-4.6.0-6], [MQTT5-4.6.0-5]
+        while queue and len(self.in_flight) < self.max_inflight and not (link.paused and link.congested):
+            delivery = queue[0]
+            if isinstance(delivery, RunPart) and self._drain_run(link, delivery, now):
+                continue
+            queue.popleft()  # [MQTT-4.6.0-6], [MQTT5-4.6.0-5]
             message = delivery.message
             if message is None:
                 continue
@@ -340,7 +538,24 @@ class Session:
         if (link.behind or link.slow) and not self.queue_filling:
             link.catch_up()
 
-    def _send(self, link: Link, delivery: Delivery) -> None:
+    def _drain_run(self, link: Link, first: RunPart, now: float) -> bool:
+        """Send what the queue begins with of one run; False where that must be done message by message."""
+        queue, run, end = self.queue, first.run, first.index + 1
+        if self.limited or (run.expires_at is not None and run.expires_at <= now):
+            return False
+        room = min(len(queue), self.max_inflight - len(self.in_flight))
+        for place in range(1, room):
+            following = queue[place]
+            if not (isinstance(following, RunPart) and following.run is run and following.index == end):
+                break
+            end += 1
+        sent = self._send_run(link, run, first.index, end, first.qos, first.identifiers)
+        for _ in range(sent):
+            queue.popleft()
+        self.queued_bytes -= sent * run.weight
+        return sent > 0
+
+    def _send(self, link: Link, delivery: Delivery | RunPart) -> None:
         message = delivery.message
         if message is None:
             return
@@ -353,6 +568,21 @@ class Session:
 
     # -- the queue
 
+    def _enqueue_run(self, run: MessageRun, at: int, qos: int, identifiers: bytes) -> None:
+        """Queue the messages of a run from `at` on."""
+        count = run.count - at
+        queue: deque[Delivery | RunPart] = deque() if self.queue is _NOTHING else self.queue
+        size = self.queued_bytes + count * run.weight
+        if 0 < self.max_queue < len(queue) + count or 0 < self.max_queued_bytes < size:
+            for message in run.messages[at:]:  # some must be dropped
+                self._enqueue(Delivery(message, qos, False, identifiers))
+            return
+        queue.extend([RunPart(run, index, qos, identifiers) for index in range(at, run.count)])
+        self.queue = queue
+        self.queued_bytes = size
+        if self.link is not None and self.queue_filling:
+            self.link.fall_behind()
+
     def _enqueue(self, delivery: Delivery) -> None:
         queue = self.queue
         message = delivery.message
@@ -364,6 +594,8 @@ class Session:
             if not self._drop_oldest:
                 return
             self.queued_bytes -= _weigh(queue.popleft().message)
+        if queue is _NOTHING:
+            queue = self.queue = deque()
         queue.append(delivery)
         self.queued_bytes += size
         # Another member of a shared subscription is chosen before this one's queue is full: no need to hold anybody.
@@ -371,7 +603,7 @@ class Session:
         if alone and self.link is not None and self.queue_filling:
             self.link.fall_behind()
 
-    def keep_queued(self, wanted: Callable[[Delivery, Message], bool]) -> None:
+    def keep_queued(self, wanted: Callable[[Delivery | RunPart, Message], bool]) -> None:
         """Drop the queued messages that are not wanted any more."""
         kept = [entry for entry in self.queue if entry.message is not None and wanted(entry, entry.message)]
         self._replace_queue(kept)
@@ -384,12 +616,14 @@ class Session:
         """
         if sent_too:
             for packet_id, delivery in list(self.in_flight.items()):
-                if delivery.group is not None and delivery.qos == 1 and take(delivery):
+                if isinstance(delivery, Delivery) and delivery.group and delivery.qos == 1 and take(delivery):
                     del self.in_flight[packet_id]
         if any(delivery.group is not None for delivery in self.queue):
-            self._replace_queue([entry for entry in self.queue if entry.group is None or not take(entry)])
+            self._replace_queue(
+                [entry for entry in self.queue if isinstance(entry, RunPart) or entry.group is None or not take(entry)]
+            )
 
-    def _replace_queue(self, deliveries: list[Delivery]) -> None:
+    def _replace_queue(self, deliveries: list[Delivery | RunPart]) -> None:
         self.queue = deque(deliveries)
         self.queued_bytes = sum(_weigh(entry.message) for entry in deliveries)
         link = self.link
@@ -398,11 +632,11 @@ class Session:
 
     def discard_messages(self) -> None:
         """Drop all that is queued and in flight."""
-        self.queue.clear()
+        self.queue = _NOTHING
         self.queued_bytes = 0
         self.replays.clear()
         self.in_flight.clear()
-        self._unsent.clear()
+        self._unsent = _NO_IDS
         self.awaiting_rel.clear()
 
     def _next_packet_id(self) -> int:
@@ -418,6 +652,4 @@ class Session:
 
 def _weigh(message: Message | None) -> int:
     """Count what a queued message holds in memory, in bytes, as if no other session shared it."""
-    if message is None:
-        return 0
-    return len(message.payload) + len(message.properties) + len(message.topic_bytes) + _ENTRY_WEIGHT
+    return 0 if message is None else message.weight

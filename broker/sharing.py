@@ -36,7 +36,8 @@ class Sharing:
         """Leave all shared subscriptions, and let other members have what this session was chosen for."""
         for topic_filter in [name for name in session.subscriptions if is_shared(name)]:
             self._router.unsubscribe(session, topic_filter)
-        session.pass_on_shared(lambda delivery: self._pass_on(delivery, to_stored=True))
+        if session.in_flight or session.queue:
+            session.pass_on_shared(lambda delivery: self._pass_on(delivery, to_stored=True))
 
     def member_unsubscribed(self, session: Session, left: Collection[str]) -> None:
         """Let other members have what waits for one that has just unsubscribed; what was sent stays with it."""

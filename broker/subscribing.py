@@ -32,6 +32,8 @@ class Waiter(Protocol):
 class Subscribing:
     """Enter and take out the subscriptions of one client."""
 
+    __slots__ = ("_engine", "_out", "_waiter")
+
     def __init__(self, engine: Engine, waiter: Waiter, out: Outgoing) -> None:
         self._engine = engine
         self._waiter = waiter

@@ -1,8 +1,11 @@
 """Plain counters: integers on objects, added up when somebody looks."""
 
+from operator import add
 from typing import Final
 
 _TYPES: Final = 16
+_ACKNOWLEDGEMENT_TYPES: Final = 8
+"""PUBCOMP is the last acknowledgement."""
 
 
 class Traffic:
@@ -39,7 +42,7 @@ class Traffic:
         """Packets received other than PUBLISH, by packet type."""
         self.acks_sent = [0] * _TYPES
         """Packets sent other than PUBLISH, by packet type."""
-        self.missed = [0] * _TYPES
+        self.missed = [0] * _ACKNOWLEDGEMENT_TYPES
         """Acknowledgements of packet identifiers that are not in use, by packet type."""
         self.acked = 0
         """QoS 1 and 2 messages that the client has acknowledged."""
@@ -71,10 +74,21 @@ class Traffic:
 
     def add(self, other: "Traffic") -> None:
         """Add another's counts to these."""
-        for name in self.__slots__:
-            mine: int | list[int] = getattr(self, name)
-            theirs: int | list[int] = getattr(other, name)
-            if isinstance(mine, list) and isinstance(theirs, list):
-                setattr(self, name, [a + b for a, b in zip(mine, theirs, strict=True)])
-            elif isinstance(mine, int) and isinstance(theirs, int):
-                setattr(self, name, mine + theirs)
+        # Written out, for it is done at the end of each connection and a loop over the names takes four times as long.
+        self.bytes_received += other.bytes_received
+        self.bytes_sent += other.bytes_sent
+        self.reads += other.reads
+        self.writes += other.writes
+        self.messages_received_qos = list(map(add, self.messages_received_qos, other.messages_received_qos))
+        self.messages_sent_qos = list(map(add, self.messages_sent_qos, other.messages_sent_qos))
+        self.acks_received = list(map(add, self.acks_received, other.acks_received))
+        self.acks_sent = list(map(add, self.acks_sent, other.acks_sent))
+        self.missed = list(map(add, self.missed, other.missed))
+        self.acked += other.acked
+        self.publish_dropped += other.publish_dropped
+        self.no_subscribers += other.no_subscribers
+        self.dropped_queue_full += other.dropped_queue_full
+        self.dropped_expired += other.dropped_expired
+        self.dropped_too_large += other.dropped_too_large
+        self.dropped_qos0 += other.dropped_qos0
+        self.cache_miss += other.cache_miss

@@ -1,8 +1,8 @@
 """May a client connect whose login was proved, or who has none? The same answer for all ways to prove it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import NamedTuple
 
 from .bans import Bans
 from .integrations import Integrations
@@ -29,8 +29,7 @@ class Outcome(Enum):
     """Too many checks are waiting."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Hold the outcome, and for an accepted client who it is."""
 
     outcome: Outcome
@@ -44,12 +43,14 @@ class Verdict:
     """Seconds since the epoch."""
     username: str | None = None
     """The user name that was proved, where it may differ from the one presented."""
-    answer: bytes | None = field(default=None, repr=False)
-    """The server's last message of the authentication method, for an accepted client."""
+    answer: bytes | None = None
+    """The server's last message of the authentication method, for an accepted client; not shown."""
+
+    def __repr__(self) -> str:
+        return f"Verdict({self.outcome}, {self.log!r}, principal={self.principal!r}, username={self.username!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """Describe a client that wants to connect."""
 
     client_id: str
@@ -120,19 +121,20 @@ class Admission:
 
     def _refusals(self, login: Login, attempt: Attempt) -> Iterator[Verdict]:
         """Give all that keeps a login out; the first one is what a client gets to know of."""
-        names = [login.login] if login.login_type == "username" else []
-        if attempt.username is not None and attempt.username not in names:
-            names.append(attempt.username)
-        for name in names:
-            if banned := _banned(self._bans.find_username(name)):
-                yield banned
+        own = login.login if login.login_type == "username" else None
+        if own is not None and (banned := _banned(self._bans.find_username(own))):
+            yield banned
+        presented = attempt.username
+        if presented is not None and presented != own and (banned := _banned(self._bans.find_username(presented))):
+            yield banned
         if not self._tenants.is_enabled(login.tenant):
             yield Verdict(Outcome.NOT_ALLOWED, "the login's organization is switched off")
         if login.disabled_at is not None:
             yield Verdict(Outcome.NOT_ALLOWED, "the login is disabled")
         if login.paused_at is not None:
             yield Verdict(Outcome.NOT_ALLOWED, "the login is paused")
-        if login.valid_until is not None and login.valid_until <= self._clock():
+        until = login.valid_until
+        if until is not None and until <= self._clock():
             yield Verdict(Outcome.NOT_ALLOWED, "the login has expired")
         if login.kind == "haltian_key" and not self._integrations.readable(login.id):
             yield Verdict(Outcome.NOT_ALLOWED, "the key lacks its role or an active integration")

@@ -1,7 +1,6 @@
 """Who is this client? One routine for all listeners, without a word about MQTT packets."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from .admission import ANONYMOUS_REFUSED, UNKNOWN, Admission, Attempt, Outcome, Verdict, guessed
 from .credentials.login_limiter import LoginLimiter
@@ -70,7 +69,7 @@ class Authentication:
         stored = None if attempt.username is None else self._logins.find("username", attempt.username)
         if stored is None:
             return UNKNOWN
-        return replace(self._admission.admit(stored.login, attempt), username=attempt.username)
+        return self._admission.admit(stored.login, attempt)._replace(username=attempt.username)
 
     def find(self, attempt: Attempt) -> StoredLogin | None:
         """Return the login that counts for a client."""

@@ -95,8 +95,9 @@ class Login:
     @property
     def valid_until(self) -> float | None:
         """The earlier end of the login and of its secret; None for never."""
-        ends = [end for end in (self.expires_at, self.secret_expires_at) if end is not None]
-        return min(ends, default=None)
+        if self.secret_expires_at is None:
+            return self.expires_at
+        return self.secret_expires_at if self.expires_at is None else min(self.expires_at, self.secret_expires_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ class Roles:
 
     def in_order(self, priorities: Mapping[str, int]) -> dict[str, int]:
         """Turn role ids with priorities into names with priorities, in the order in which they are asked."""
+        if not priorities:
+            return {}
         named = [(self._names[role], priority) for role, priority in priorities.items()]
         return dict(sorted(named, key=lambda item: (-item[1], item[0])))
 

@@ -38,6 +38,8 @@ def encode_publish_head(first_byte: int, topic: bytes, payload_length: int) -> b
     """Encode a PUBLISH up to and with its topic; a packet identifier (QoS 1, 2) and the payload follow."""
     length = len(topic)
     remaining = 2 + length + payload_length + (2 if first_byte & 0x06 else 0)  # [MQTT-2.3.1-5], [MQTT-2.2.1-2]
+    if remaining < 0x80:  # most are, and encoding a length for all sizes costs more than this
+        return bytes((first_byte, remaining, 0, length)) + topic
     return bytes((first_byte,)) + encode_varint(remaining) + length.to_bytes(2, "big") + topic  # [MQTT-3.3.2-1]
 
 

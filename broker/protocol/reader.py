@@ -7,7 +7,9 @@ two because asking for the version at every packet would cost both.
 
 A publisher in bulk repeats itself: where the next packet begins with the same bytes as the last one (fixed header,
 remaining length, topic, in MQTT 5 the properties), topic, decision and route are the same too. Such a run of QoS 0
-packets is found with one comparison for each packet and handed on as one slice.
+packets is found with one comparison for each packet and handed on as one slice. Packets on topics that the sink
+relays to the same receivers are one slice as well. QoS 1 and 2 packets and acknowledgements that come in a row are
+handed on together, with their packet identifiers in a column.
 
 Invariant, held by the tests: any split of the same bytes makes the same messages, and no other exception than
 `MalformedPacket` and `ProtocolError` leaves this module.
@@ -18,13 +20,20 @@ from collections.abc import Callable
 from .decode import check_acknowledgement5, decode_packet
 from .decode_connect import VERSION_END, announced_version, decode_connect
 from .errors import MalformedPacket, ProtocolError
+from .packet_ids import find_zero, read_column
 from .reason_codes import ReasonCode
+from .runs import end_of_acks, end_of_numbered, sort_relays, sort_relays5
 from .sink import PacketSink
 from .variable_integer import decode_varint
 
 _CONNECT = 1
 _PUBLISH = 3
-_PUBREL = 6
+_ACKS = frozenset((0x40, 0x50, 0x62, 0x70))
+_RUN_BYTES = 65_536
+"""A message that waits for its acknowledgement keeps the run in memory that it came in."""
+_RUN_LEAST = 3
+"""Packets for which it is worth while to be handed on together."""
+_APART = 16
 _CONNECT_LIMIT = 5 * 65_537 + 16
 """Bytes; five fields of the greatest length. Before it is known who sends, no more is kept."""
 
@@ -37,6 +46,7 @@ class PacketReader:
     """
 
     __slots__ = (
+        "_apart",
         "_needed",
         "_position",
         "_sink",
@@ -61,6 +71,8 @@ class PacketReader:
         self._sink = sink
         self.tail = bytearray()
         self._needed = 0
+        self._apart = 0
+        """Packets to go before one is again asked where the next one goes; the last one led to nothing."""
         self._unwanted = b""
         self._position = 0
         self.max_packet_size = max_packet_size
@@ -78,6 +90,15 @@ class PacketReader:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the wire; raises `MalformedPacket` or `ProtocolError`, after which nothing more is read."""
+        if self.tail or self.stopped or not self.greeted:
+            self._receive_more(data)
+            return
+        position = self._walk5(data, 0) if self.version == 5 else self._walk(data, 0)
+        if position != len(data):
+            self._keep(data, position)
+
+    def _receive_more(self, data: bytes) -> None:
+        """Do so where something is kept already, or the CONNECT is still to come."""
         tail = self.tail
         if tail or self.stopped:
             # Appending costs what arrives, not what waits: a packet that comes byte by byte is joined once.
@@ -177,31 +198,39 @@ class PacketReader:
                 topic_end = body + 2 + ((data[body] << 8) | data[body + 1]) if remaining > 1 else end + 1
                 if topic_end > end:
                     raise MalformedPacket("PUBLISH ends within its topic")
+                topic = data[body + 2 : topic_end]
                 if first == 0x30 and coalesce:
-                    head = data[start:topic_end]
-                    length = end - start
-                    count = 1
-                    while data.startswith(head, end) and end + length <= size:
-                        end += length
-                        count += 1
-                    stop = sink.publish_run(data[body + 2 : topic_end], data, start, end, count)
+                    if end == size:
+                        stop = sink.publish_run(topic, data, start, end, 1)
+                    else:
+                        end, stop = self._plain_run(data, start, topic, topic_end, end)
                 elif first & 0x06:
-                    packet_id = _publish_id(first, data, topic_end, end)
-                    stop = sink.publish(first & 0x0F, data[body + 2 : topic_end], packet_id, data[topic_end + 2 : end])
+                    packet_id = data[topic_end : topic_end + 2]
+                    if first & 0x06 == 0x06 or topic_end + 2 > end or packet_id == b"\0\0":
+                        raise _wrong_id(first, topic_end + 2 > end)
+                    run = None
+                    if end + 1 < size and data[end] == first and data[end + 1] == data[start + 1] and coalesce:
+                        run = self._numbered_run(data, start, topic, topic_end, topic_end + 2, end)
+                    if run is None:
+                        stop = sink.publish(first & 0x0F, topic, packet_id, data[topic_end + 2 : end])
+                    else:
+                        end, stop = run
                 elif first & 0x08:  # [MQTT-3.3.1-2]
                     raise MalformedPacket("DUP set on a QoS 0 PUBLISH")
                 else:
-                    stop = sink.publish(first & 0x0F, data[body + 2 : topic_end], b"", data[topic_end:end])
+                    stop = sink.publish(first & 0x0F, topic, b"", data[topic_end:end])
             elif 4 <= kind <= 7:
                 # [MQTT-2.2.2-2], [MQTT-3.6.1-1]; 3.1 has a DUP flag in PUBREL
-                if remaining != 2 or (
-                    first & 0x0F != (2 if kind == _PUBREL else 0) and not (first == 0x6A and self.version == 3)
-                ):
+                if remaining != 2 or (first not in _ACKS and not (first == 0x6A and self.version == 3)):
                     raise MalformedPacket("an acknowledgement with wrong flags or length")
                 packet_id = data[body:end]
                 if packet_id == b"\0\0":  # [MQTT-2.3.1-1]
                     raise ProtocolError("packet identifier 0")
-                stop = sink.acknowledgement(kind, packet_id)
+                if end < size and data[end] == first and end - start == 4 and coalesce:
+                    end = end_of_acks(data, start)
+                    stop = sink.acknowledgements(kind, read_column(data, start + 2, end, 4))
+                else:
+                    stop = sink.acknowledgement(kind, packet_id)
             else:
                 stop = self._other(first, data[body:end])
             start = end
@@ -253,28 +282,37 @@ class PacketReader:
                         raise MalformedPacket("PUBLISH ends within its properties")
                 topic = data[body + 2 : topic_end]
                 if first == 0x30 and coalesce:
-                    head = data[start:payload]
-                    length = end - start
-                    count = 1
-                    while data.startswith(head, end) and end + length <= size:
-                        end += length
-                        count += 1
-                    stop = sink.publish_run5(topic, properties, data, start, payload - start, end, count)
+                    if end == size:
+                        stop = sink.publish_run5(topic, properties, data, start, payload - start, end, 1)
+                    else:
+                        end, stop = self._plain_run5(data, start, topic, properties, payload, end)
                 elif first & 0x06:
-                    packet_id = _publish_id(first, data, topic_end, end)
-                    stop = sink.publish5(first & 0x0F, topic, packet_id, properties, data[payload:end])
+                    packet_id = data[topic_end : topic_end + 2]
+                    if first & 0x06 == 0x06 or packet_id == b"\0\0":
+                        raise _wrong_id(first, False)
+                    run = None
+                    if end + 1 < size and data[end] == first and data[end + 1] == data[start + 1] and coalesce:
+                        run = self._numbered_run(data, start, topic, topic_end, payload, end, properties)
+                    if run is None:
+                        stop = sink.publish5(first & 0x0F, topic, packet_id, properties, data[payload:end])
+                    else:
+                        end, stop = run
                 elif first & 0x08:  # [MQTT-3.3.1-2]
                     raise MalformedPacket("DUP set on a QoS 0 PUBLISH")
                 else:
                     stop = sink.publish5(first & 0x0F, topic, b"", properties, data[payload:end])
             elif 4 <= kind <= 7:
-                if remaining < 2 or first & 0x0F != (2 if kind == _PUBREL else 0):  # [MQTT5-2.1.3-1], [MQTT5-3.6.1-1]
+                if remaining < 2 or first not in _ACKS:  # [MQTT5-2.1.3-1], [MQTT5-3.6.1-1]
                     raise MalformedPacket("an acknowledgement with wrong flags or length")
                 packet_id = data[body : body + 2]
                 if packet_id == b"\0\0":
                     raise ProtocolError("packet identifier 0")
                 if remaining == 2:
-                    stop = sink.acknowledgement(kind, packet_id)
+                    if end < size and data[end] == first and coalesce and end - start == 4:
+                        end = end_of_acks(data, start)
+                        stop = sink.acknowledgements(kind, read_column(data, start + 2, end, 4))
+                    else:
+                        stop = sink.acknowledgement(kind, packet_id)
                 else:
                     stop = sink.acknowledgement(kind, packet_id, check_acknowledgement5(kind, data[body + 2 : end]))
             else:
@@ -285,21 +323,94 @@ class PacketReader:
                 return start
         return start
 
+    def _plain_run(self, data: bytes, start: int, topic: bytes, topic_end: int, end: int) -> tuple[int, bool | None]:
+        """Hand on the QoS 0 packets in a row that go where the one at `start` does; give their end and the answer."""
+        sink = self._sink
+        head = data[start:topic_end]
+        if self._apart and not data.startswith(head, end):
+            self._apart -= 1
+            return end, sink.publish_run(topic, data, start, end, 1)
+        length = end - start
+        last = len(data) - length
+        while end <= last and data.startswith(head, end):
+            end += length
+        count = (end - start) // length
+        relay = sink.relay_of(topic) if data[end : end + 1] == b"0" and not self._apart else None
+        if relay is None:
+            return end, sink.publish_run(topic, data, start, end, count)
+        behind, parts = sort_relays(data, start, end, count, self.max_packet_size, sink.relays, relay)
+        if behind == end:
+            self._apart = _APART
+        return behind, sink.relay_parts(parts)
+
+    def _plain_run5(
+        self, data: bytes, start: int, topic: bytes, properties: bytes, payload: int, end: int
+    ) -> tuple[int, bool | None]:
+        """Do the same for MQTT 5."""
+        sink = self._sink
+        head = data[start:payload]
+        if self._apart and not data.startswith(head, end):
+            self._apart -= 1
+            return end, sink.publish_run5(topic, properties, data, start, payload - start, end, 1)
+        length = end - start
+        last = len(data) - length
+        while end <= last and data.startswith(head, end):
+            end += length
+        count = (end - start) // length
+        relay = None
+        if topic and not properties and data[end : end + 1] == b"0" and not self._apart:
+            relay = sink.relay_of(topic)
+        if relay is None:
+            return end, sink.publish_run5(topic, properties, data, start, payload - start, end, count)
+        behind, parts = sort_relays5(data, start, end, count, self.max_packet_size, sink.relays, relay)
+        if behind == end:
+            self._apart = _APART
+        return behind, sink.relay_parts(parts)
+
+    def _numbered_run(
+        self, data: bytes, start: int, topic: bytes, topic_end: int, payload: int, end: int, properties: bytes = b""
+    ) -> tuple[int, bool | None] | None:
+        """Hand on the QoS 1 or 2 packets in a row that begin with the one at `start`, if the sink takes them together.
+
+        Give where they end and the sink's answer, or None where there is no such run.
+        """
+        sink = self._sink
+        flags = data[start] & 0x0F
+        length = end - start
+        if flags & 0x09 or not topic or _RUN_LEAST * length > min(_RUN_BYTES, len(data) - start):
+            return None
+        head = data[start:topic_end]
+        if not data.startswith(head, end):
+            return None
+        most = sink.run_limit(flags, topic)
+        if most < _RUN_LEAST:
+            return None
+        stop_at = start + min(_RUN_BYTES - length, (most - 1) * length)
+        last = end_of_numbered(data, head, data[topic_end + 2 : payload], end, length, stop_at)
+        packet_ids = read_column(data, topic_end, last, length)
+        zero = find_zero(packet_ids)
+        if zero >= 0:  # what comes before it is taken, as if it had come alone
+            last = start + zero * length
+            packet_ids = packet_ids[: 2 * zero]
+        if last - start < _RUN_LEAST * length:
+            return None
+        packets = data[start:last]
+        stop = sink.publish_numbered(flags, topic, packet_ids, properties, packets, topic_end - start, payload - start)
+        return last, stop
+
     def _other(self, first: int, body: bytes) -> bool | None:
         if first >> 4 == _CONNECT:  # [MQTT-3.1.0-2], [MQTT-3.2.0-2]
             raise ProtocolError("a second CONNECT")
         return self._sink.packet(decode_packet(first, body, self.version))
 
 
-def _publish_id(first: int, data: bytes, at: int, end: int) -> bytes:
+def _wrong_id(first: int, missing: bool) -> MalformedPacket | ProtocolError:
+    """Say what is wrong with a PUBLISH that has a packet identifier, or should have one."""
     if first & 0x06 == 0x06:  # [MQTT-3.3.1-4]
-        raise MalformedPacket("PUBLISH with QoS 3")
-    if at + 2 > end:
-        raise MalformedPacket("PUBLISH ends within its packet identifier")
-    packet_id = data[at : at + 2]
-    if packet_id == b"\0\0":  # [MQTT-2.3.1-1], [MQTT5-2.2.1-3]
-        raise ProtocolError("packet identifier 0")
-    return packet_id
+        return MalformedPacket("PUBLISH with QoS 3")
+    if missing:
+        return MalformedPacket("PUBLISH ends within its packet identifier")
+    return ProtocolError("packet identifier 0")  # [MQTT-2.3.1-1], [MQTT5-2.2.1-3]
 
 
 def _remaining_length(data: bytes, start: int) -> tuple[int, int]:

@@ -61,19 +61,21 @@ class ClientAccess:
         """Whether everything is denied that the layers do not allow."""
         self._defaults = defaults
         self._receive = receive
-        known: dict[Policy, Binding] = {}
-        if previous is not None and previous.facts == facts:
-            known.update(previous._asked)
-        self._asked = tuple([(layer.policy, known.get(layer.policy) or layer.policy.bind(facts)) for layer in layers])
-        self._depth = max([layer.policy.depth for layer in layers], default=1)
+        known = dict(previous._asked) if previous is not None and previous.facts == facts else {}
+        asked: list[tuple[Policy, Binding]] = []
+        depth, sensitive = 1, 0
+        for _, _, policy in layers:
+            asked.append((policy, known.get(policy) or policy.bind(facts)))
+            depth = max(depth, policy.depth)
+            sensitive |= policy.sensitive
+        self._asked = tuple(asked)
+        self._depth = depth
+        self._sensitive = sensitive
         if previous is not None and previous._decides_like(self):
             self._cache = previous._cache
         else:
             self._cache = DecisionCache()
         self._decisions = self._cache.decisions
-        self._sensitive = 0
-        for layer in layers:
-            self._sensitive |= layer.policy.sensitive
         self.checks_delivery = self._needs_delivery_checks()
         """Whether deliveries must be checked one by one (RECEIVE), because a subscription may bring some that are not
         allowed."""
@@ -154,14 +156,15 @@ class ClientAccess:
         )
 
     def _needs_delivery_checks(self) -> bool:
-        if any(policy.hides(binding, self._receive) for policy, binding in self._asked):
-            return True
+        for policy, binding in self._asked:
+            if policy.hides(binding, self._receive):
+                return True
         # Nothing is hidden, so what a rule allows to subscribe to it allows to receive too. What is left are
         # subscriptions that a role or a default allows, and that bring what only the default of RECEIVE could allow.
         if self._defaults[RECEIVE] and not self.confined:
-            return any(layer.policy.unreceived_control for layer in self.layers)
-        return any(layer.policy.unreceived for layer in self.layers) or (
-            self._defaults[SUBSCRIBE] and not self.confined
+            return any([layer.policy.unreceived_control for layer in self.layers])
+        return (self._defaults[SUBSCRIBE] and not self.confined) or any(
+            [layer.policy.unreceived for layer in self.layers]
         )
 
 
@@ -181,7 +184,7 @@ def build_access(
     `enforce_on_delivery` is whether the subscribe rules of user names, client ids and all hide deliveries too. Where
     `previous` decides by the very same policies, its decisions stay known; `defaults` must not be altered afterwards.
     """
-    asked = tuple(layer for layer in layers if not (confined and layer.kind == "all"))
+    asked = tuple([layer for layer in layers if layer.kind != "all"]) if confined else tuple(layers)
     receive = RECEIVE if enforce_on_delivery else RECEIVE_AS_SUBSCRIBED
     return ClientAccess(generation, asked, facts, defaults, confined, receive, previous)
 

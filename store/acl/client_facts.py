@@ -1,10 +1,9 @@
 """What is known of a client when its rules are compiled for it; none of it changes while it is connected."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class ClientFacts:
+class ClientFacts(NamedTuple):
     """Name a client and where it came from."""
 
     client_id: str

@@ -1,5 +1,8 @@
 """Decisions that were made before, for one client; bounded in number and in bytes."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from ..records import SUBSCRIBE
 
 MAX_DECISIONS = 512
@@ -8,6 +11,9 @@ MAX_BYTES = 65_536
 
 Decision = bool | dict[int, bool]
 """The answer, or where QoS and retain flag make a difference one for each `2 * qos + retain`."""
+
+_NOTHING: Mapping[str, Decision] = MappingProxyType({})
+"""Stands for the decisions on an operation before there is one: most clients never publish, or never subscribe."""
 
 
 class DecisionCache:
@@ -20,7 +26,7 @@ class DecisionCache:
     __slots__ = ("_bytes", "_chance", "_kept", "decisions")
 
     def __init__(self) -> None:
-        self.decisions: tuple[dict[str, Decision], ...] = tuple({} for _ in range(SUBSCRIBE + 1))
+        self.decisions: list[Mapping[str, Decision]] = [_NOTHING] * (SUBSCRIBE + 1)
         """By operation, then by topic; for reading."""
         self._kept: list[tuple[int, str]] = []
         self._bytes = 0
@@ -33,7 +39,7 @@ class DecisionCache:
     def keep(self, operation: int, topic: str, allowed: bool) -> None:
         """Keep a decision that holds whatever the QoS and the retain flag are."""
         if self._make_room(operation, topic):
-            self.decisions[operation][topic] = allowed
+            self._own(operation)[topic] = allowed
 
     def keep_variant(self, operation: int, topic: str, variant: int, allowed: bool) -> None:
         """Keep a decision for one QoS and retain flag."""
@@ -41,7 +47,7 @@ class DecisionCache:
         if isinstance(variants, dict):
             variants[variant] = allowed
         elif self._make_room(operation, topic):
-            self.decisions[operation][topic] = {variant: allowed}
+            self._own(operation)[topic] = {variant: allowed}
 
     def _make_room(self, operation: int, topic: str) -> bool:
         size = topic.__sizeof__()
@@ -60,4 +66,13 @@ class DecisionCache:
         self._kept[place] = self._kept[-1]
         self._kept.pop()
         self._bytes -= topic.__sizeof__()
-        del self.decisions[operation][topic]
+        del self._own(operation)[topic]
+
+    def _own(self, operation: int) -> dict[str, Decision]:
+        """Give the decisions on an operation for writing."""
+        known = self.decisions[operation]
+        if isinstance(known, dict):
+            return known
+        own: dict[str, Decision] = {}
+        self.decisions[operation] = own
+        return own

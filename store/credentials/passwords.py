@@ -1,7 +1,7 @@
 """Hash and verify passwords off the event loop, a bounded number at a time, and remember the logins that were right."""
 
 import base64
-import hmac
+import hashlib
 import math
 import secrets
 import time
@@ -251,7 +251,8 @@ class Passwords:
         parameters = sorted(stored.parameters.items()) if stored.parameters else ""
         sizes = f"{principal}\0{stored.algo}\0{parameters}\0{len(stored.secret_hash)}\0{len(stored.salt)}\0"
         text = b"".join((sizes.encode(), stored.secret_hash, stored.salt, presented))
-        return hmac.digest(self._process_secret, text, "sha256")
+        # Keyed, for whoever reads the memory shall not try passwords against it; BLAKE2 takes a third of HMAC's time.
+        return hashlib.blake2b(text, key=self._process_secret, digest_size=32).digest()
 
 
 def _dummy_hash() -> str:

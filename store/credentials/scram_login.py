@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
 from logging import getLogger
 
 from ..admission import Admission, Attempt, Outcome, Verdict, guessed
@@ -187,7 +186,7 @@ class ScramExchange:
         verdict = self._logins.admit(stored, attempt)
         if verdict.outcome is not Outcome.ACCEPTED:
             return verdict
-        return replace(verdict, username=stored.login.login, answer=answer)
+        return verdict._replace(username=stored.login.login, answer=answer)
 
 
 def _still_proved(current: StoredLogin, proved: StoredLogin) -> bool:

@@ -28,7 +28,7 @@ async def test_what_came_before_the_end_is_worked_off(clients: Clients, monkeypa
     await watcher.subscribe(("gone", 0))
     publisher = await clients.connected("p", will=Will("gone"))
     connection = _connection(clients, "p")
-    monkeypatch.setattr(connection, "take_turns", lambda: True)  # the turn never comes: the end is first
+    monkeypatch.setattr(type(connection), "take_turns", lambda self: True)  # the turn never comes: the end is first
     payloads = [b"%d" % number * (1 + number % 2) for number in range(200)]  # no two alike, so no run
     publisher.send(*(publish("t", payload) for payload in payloads), GOODBYE)
     await until(lambda: connection._reader.stopped)

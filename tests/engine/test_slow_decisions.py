@@ -170,7 +170,7 @@ class TestPublishing:
 
 async def test_a_long_run_stops_where_the_rule_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that owes so many deliveries that it is passed on in turns: the rest of it is decided anew."""
-    monkeypatch.setattr(incoming, "_WORK", 10)
+    monkeypatch.setattr(incoming, "_WORK", 1)
     async with guarding("alice") as guarded:
         await guarded.directory.set_rules("username", "alice", [Rule("t", "allow", "publish")])
         watcher = await guarded.connected5("root")

@@ -1,7 +1,6 @@
 """The credential plugin's other ways in: SCRAM exchanges and client certificates."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from inspect import isawaitable
 
 import pytest
@@ -27,7 +26,7 @@ def plugin(directory: Directory, *, certificate_login: bool = True) -> Credentia
 def connect(
     username: str | None = None, password: bytes | None = None, *, certified: str | None = None
 ) -> ConnectRequest:
-    return replace(request("c", username, password), protocol_version=5, certificate_name=certified)
+    return request("c", username, password)._replace(protocol_version=5, certificate_name=certified)
 
 
 def begin(directory: Directory, asked: ConnectRequest | None = None) -> AuthExchange:
@@ -74,7 +73,7 @@ async def test_a_right_proof_is_accepted_like_a_right_password(directory: Direct
             login.id, superuser=True, confined=False, valid_until=UNTIL, auth_data=decision.auth_data, username="alice"
         )
         plain = await ask(plugin(directory), connect("alice", b"wonderland"))
-        assert plain == replace(decision, auth_data=None, username=None)
+        assert plain == decision._replace(auth_data=None, username=None)
 
 
 @pytest.mark.parametrize(

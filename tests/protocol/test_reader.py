@@ -30,6 +30,28 @@ def publishes(draw: st.DrawFn) -> bytes:
     return packet(first, field(topic) + packet_id + payload) * draw(st.integers(1, 5))
 
 
+good_ids = st.sampled_from([1, 2, 3, 255, 256, 512, 0x4002, 65_535])
+bad_ids = st.sampled_from([1, 2, 255, 256, 512, 0])
+
+
+@st.composite
+def numbered(draw: st.DrawFn, version: int, packet_ids: st.SearchStrategy[int]) -> bytes:
+    """Draw QoS 1 or 2 packets in a row that are alike but for identifier and payload."""
+    topic, payload = draw(topics), draw(payloads)
+    first = draw(st.sampled_from([0x32, 0x34, 0x33, 0x3A]))
+    properties = block(GOOD["user property"]) if draw(st.booleans()) else block()
+    middle = properties if version == 5 else b""
+    row = [number.to_bytes(2, "big") for number in draw(st.lists(packet_ids, min_size=2, max_size=9))]
+    return b"".join(packet(first, field(topic) + number + middle + payload) for number in row)
+
+
+@st.composite
+def acknowledgements(draw: st.DrawFn, packet_ids: st.SearchStrategy[int]) -> bytes:
+    first = draw(st.sampled_from([0x40, 0x50, 0x62, 0x70]))
+    row = draw(st.lists(packet_ids, min_size=2, max_size=9))
+    return b"".join(bytes((first, 2)) + number.to_bytes(2, "big") for number in row)
+
+
 message_properties = st.lists(
     st.sampled_from([GOOD[name] for name in HOLDERS_LATER["PUBLISH"][1]] + [b"\x26\x00\x01k\x00\xc8" + b"v" * 200]),
     max_size=4,
@@ -74,9 +96,9 @@ connects5 = [connect(5, block(*(GOOD[kind] for kind in kinds))) for kinds in ([]
 def streams(draw: st.DrawFn, version: int) -> bytes:
     """Draw a stream that is right from the CONNECT on."""
     packets = (
-        st.one_of(publishes5(), st.sampled_from(others5))
+        st.one_of(publishes5(), numbered(5, good_ids), acknowledgements(good_ids), st.sampled_from(others5))
         if version == 5
-        else st.one_of(publishes(), st.sampled_from(others))
+        else st.one_of(publishes(), numbered(version, good_ids), acknowledgements(good_ids), st.sampled_from(others))
     )
     start = draw(st.sampled_from(connects5)) if version == 5 else CONNECTS[version]
     return start + b"".join(draw(st.lists(packets, max_size=12)))
@@ -132,6 +154,76 @@ def test_streams_with_bytes_put_in_and_taken_out(
 ) -> None:
     at %= len(data)
     check_alike(data[:at] + inserted + data[at + removed :], cuts)
+
+
+@st.composite
+def rows_with_zero(draw: st.DrawFn) -> bytes:
+    """Draw rows in which packet identifiers may be 0, which ends a stream."""
+    version = draw(versions)
+    rows = st.one_of(numbered(version, bad_ids), acknowledgements(bad_ids))
+    return CONNECTS[version] + b"".join(draw(st.lists(rows, max_size=4)))
+
+
+@given(rows_with_zero(), st.lists(st.integers(0, 5_000)))
+def test_a_packet_identifier_of_zero_ends_a_row_where_it_stands(data: bytes, cuts: list[int]) -> None:
+    check_alike(data, cuts, limit=5_000)
+
+
+def test_packets_that_are_alike_but_for_identifier_and_payload_are_handed_on_together() -> None:
+    for version, middle in ((4, b""), (5, block(GOOD["user property"]))):
+        row = [packet(0x32, field(b"a") + number.to_bytes(2, "big") + middle + b"payload") for number in range(1, 301)]
+        other = packet(0x32, field(b"b") + b"\0\1" + middle + b"payload")
+        sink = read([CONNECTS[version] + b"".join(row) + other + row[0] + row[1]])
+        assert sink.numbered == [256, 44]
+        assert len(sink.found) == 1 + 300 + 1 + 2
+
+
+def test_acknowledgements_in_a_row_are_handed_on_together() -> None:
+    row = [b"\x40\x02" + number.to_bytes(2, "big") for number in range(1, 301)]
+    for start in (CONNECTS[4], CONNECTS[5]):
+        sink = read([start + b"".join(row) + b"\x50\x02\0\1" + row[0] + row[1]])
+        assert sink.acknowledged == [256, 44, 2]
+        assert len(sink.found) == 1 + 300 + 1 + 2
+
+
+def test_packets_on_topics_that_go_the_same_way_are_handed_on_together() -> None:
+    for version, middle in ((4, b""), (5, b"\0")):
+        one, other = (packet(0x30, field(topic) + middle + b"1" * 9) for topic in (b"a", b"d"))
+        third = packet(0x30, field(b"b") + middle)
+        data = CONNECTS[version] + one + other + third + (one + other) * 9 + third * 2 + one
+        sink = read([data])
+        assert sink.parts == [(("two", "three"), 18), (("three", "one"), 2)]
+        assert sink.found == read([data], coalesce=False).found
+
+
+def test_packets_for_one_receiver_each_are_sorted() -> None:
+    for version, middle in ((4, b""), (5, b"\0")):
+        rows = [packet(0x30, field(b"abc"[n % 3 :][:1]) + middle + b"%d" % n) for n in range(33)]
+        data = CONNECTS[version] + b"".join(rows)
+        sink = read([data], alone=True)
+        assert sorted(sink.parts) == [(("one",), 10), (("three",), 10), (("two",), 10)]
+        assert by_topic(sink) == by_topic(read([data], coalesce=False))
+
+
+def by_topic(sink: Recorder) -> list[object]:
+    """Give what was found with the messages of QoS 0 in between sorted by topic, each topic's in their order."""
+    found: list[object] = []
+    messages: list[tuple[object, ...]] = []
+    for item in [*sink.found, None]:
+        if isinstance(item, tuple) and item[:2] == ("publish", 0):
+            messages.append(item)
+        else:
+            found += [*sorted(messages, key=lambda message: str(message[2])), item]
+            messages = []
+    return found
+
+
+@given(any_streams, cuts_anywhere)
+def test_sorting_keeps_the_order_of_each_topic(data: bytes, cuts: list[int]) -> None:
+    whole = read([data], coalesce=False)
+    for other in (read([data], alone=True), read(cut(data, cuts), alone=True), read([data], alone=True, stop_every=2)):
+        assert other.failure is None
+        assert by_topic(other) == by_topic(whole)
 
 
 @given(st.sampled_from([b"", *CONNECTS.values()]), st.binary(max_size=300), st.lists(st.integers(0, 300)))
