@@ -6,6 +6,7 @@ what belongs to it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from inspect import isawaitable
 from logging import getLogger
 from secrets import token_hex
 from time import time
@@ -121,15 +122,20 @@ class Admission:
         self.choose_keep_alive()
         self.choose_expiry()
         self.check_certificate()
-        decision = self.authenticate()
-        return self.decided(decision) if isinstance(decision, _DECISIONS) else decision
+        return self._take(self.authenticate())
 
     def proceed(self, data: bytes | None) -> Challenge | Awaitable[Decision | None] | None:
         """Take the client's next word in an enhanced authentication; the answer is that of `begin`."""
         if self.exchange is None:
             raise Refused(ReasonCode.PROTOCOL_ERROR, "AUTH without an authentication method")
-        decision = self.exchange.respond(data)
-        return self.decided(decision) if isinstance(decision, _DECISIONS) else decision
+        return self._take(self.exchange.respond(data))
+
+    def _take(self, decision: Decision | Awaitable[Decision]) -> Challenge | Awaitable[Decision | None] | None:
+        if isinstance(decision, _DECISIONS):
+            return self.decided(decision)
+        if not isawaitable(decision):
+            raise TypeError(f"an authentication plugin answered with {type(decision).__name__}")
+        return decision
 
     def decided(self, decision: Decision) -> Challenge | Awaitable[None] | None:
         """Take the authenticators' answer and, if it is the last one, run the remaining steps.

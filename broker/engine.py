@@ -16,6 +16,7 @@ from amqtt.events import BrokerEvents
 
 from .access import PUBLISH, SUBSCRIBE, Identity
 from .access_control import AccessControl
+from .deliveries import Subscription
 from .events import Events
 from .expiries import Expiries
 from .message import Message
@@ -30,7 +31,7 @@ from .replay import Replays
 from .retention import Retention
 from .router import Route, Router, weigh_filter
 from .routing.topics import InvalidTopic, check_filter, check_name, has_wildcard, is_shared, split_share
-from .session import Session, Subscription
+from .session import Session
 from .settings import MqttSettings
 from .sharing import Sharing
 from .traffic import Traffic

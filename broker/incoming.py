@@ -6,13 +6,13 @@ they are wanted; runs of QoS 1 and 2 packets are encoded once, and get each rece
 """
 
 import asyncio
-from collections.abc import Coroutine
 from logging import getLogger
 from time import time
-from typing import Any, Protocol, cast
+from typing import cast
 
 from amqtt.contexts import Action
 
+from .driver import NOBODY, Driver
 from .engine import Engine
 from .message import Message
 from .message_run import MessageRun
@@ -24,21 +24,18 @@ from .protocol.packet_ids import unpack_ids
 from .protocol.packets import Packet
 from .protocol.properties import PublishProperties, decode_publish_properties
 from .protocol.reason_codes import ReasonCode
-from .protocol.runs import Parts, Relay
+from .protocol.runs import RUN_MESSAGES, Parts, Relay
+from .publish_routes import PublishRoute, PublishRoutes
 from .router import Route
 from .session import Session
 from .topic_aliases import IncomingAliases
 
 _logger = getLogger(__name__)
 
-_ROUTE_CACHE_LIMIT = 512
-_CACHED_TOPIC_LIMIT = 512
-"""Bytes; longer topics are decided each time, so that the cache is bounded in bytes too."""
-_HEAVY = 16
 _WORK = 10_000
 """Deliveries that one client may cause before others have their turn."""
-_RUN_MESSAGES = 256
-"""A message that waits for its acknowledgement keeps the run in memory that it came in."""
+_PIECE = 65_536
+"""Bytes that are made of a run at once where it must be encoded anew."""
 _SHOWN = 200
 """Characters of a topic that go to the log."""
 _PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 4, 5, 6, 7
@@ -47,96 +44,7 @@ _PLAIN_QOS_1 = 0b0010
 _NO_PROPERTIES = PublishProperties()
 
 
-class Driver(Protocol):
-    """The connection, as far as its incoming half needs it."""
-
-    @property
-    def closed(self) -> bool:
-        """Tell whether nothing more is read or sent."""
-        ...
-
-    def packet(self, packet: Packet) -> bool | None:
-        """Take a packet that is neither PUBLISH nor an acknowledgement."""
-        ...
-
-    def leave_loop(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Wait for something with reading held; True."""
-        ...
-
-    def hold_for_pace(self) -> bool:
-        """Stop reading until nobody is behind any more; False if there is nothing to stop."""
-        ...
-
-    def take_turns(self) -> bool:
-        """Let others have their turn before the rest of what came is read; True."""
-        ...
-
-
-class PublishRoute:
-    """What one publisher's messages on one topic with the same flags come to."""
-
-    __slots__ = (
-        "allowed",
-        "generation",
-        "head",
-        "heavy",
-        "in_runs",
-        "payload_length",
-        "plain3",
-        "rest",
-        "route",
-        "sender",
-        "topic",
-        "topic_bytes",
-    )
-
-    def __init__(
-        self, generation: int, topic: str, topic_bytes: bytes, sender: str, allowed: bool, route: Route
-    ) -> None:
-        self.generation = generation
-        self.topic = topic
-        self.topic_bytes = topic_bytes
-        self.sender = sender
-        """The publisher's client id."""
-        self.allowed = allowed
-        self.route = route
-        self.plain3 = route.plain3
-        self.payload_length = -1
-        self.head = b""
-        """The beginning of a PUBLISH of 3.1.1 with a payload of that length: mostly the next one is of the same."""
-        work = len(route.targets) + len(route.groups)
-        self.heavy = work if work > _HEAVY else 0
-        """Deliveries of one message, where they are so many that they are counted."""
-        self.in_runs = bool(route.targets) and not route.groups
-        """Whether QoS 1 and 2 messages may be delivered in runs."""
-        self.rest = route.mixed or route.empty or work > _HEAVY
-        """Whether there is more to do for a run of 3.1 or 3.1.1 packets than to relay it to `plain3`."""
-
-
-class _Nobody:
-    """Drive what is not connected any more."""
-
-    closed = True
-
-    def packet(self, packet: Packet) -> bool | None:
-        return True
-
-    def leave_loop(self, work: Coroutine[Any, Any, None]) -> bool:
-        work.close()
-        return True
-
-    def hold_for_pace(self) -> bool:
-        return False
-
-    def take_turns(self) -> bool:
-        return True
-
-
-_NOBODY = _Nobody()
 _NOWHERE = Route(())
-_NO_ROUTES: dict[bytes, PublishRoute] = {}
-_NO_RELAYS: dict[bytes, Relay] = {}
-"""What connections have that never published: always empty."""
 
 
 class Incoming:
@@ -148,15 +56,14 @@ class Incoming:
         "_forgotten",
         "_out",
         "_pace",
+        "_remembered",
         "_router",
         "_routes",
-        "_routes_of",
         "_traffic",
         "_waits",
         "_watched",
         "_work",
         "aliases",
-        "relays",
         "session",
     )
 
@@ -174,28 +81,19 @@ class Incoming:
         """Deliveries since others had their turn."""
         self._waits = engine.access.waits
         self._watched = engine.access.waits or engine.events.messages or engine.events.queues
-        self._routes: list[dict[bytes, PublishRoute]] = [_NO_ROUTES] * 8
-        """By the flags of the packets; most clients use one kind."""
-        self._routes_of = 0
-        """The router's generation that they belong to."""
-        self.relays: dict[bytes, Relay] = _NO_RELAYS
-        """To whom plain packets of QoS 0 on a topic go as they come, and nobody else; of the same generation."""
+        self._remembered = PublishRoutes()
+        self._routes = self._remembered.by_flags
         self._forgotten = 0
         """How often what had been decided was forgotten; whoever waited between two of its steps looks at it."""
 
     def lost(self) -> None:
         """Let the connection go, and take nothing any more."""
-        self._driver = _NOBODY
+        self._driver = NOBODY
 
     def forget_decisions(self) -> None:
         """Decide anew on every topic: what the client may publish has changed."""
         self._forgotten += 1
-        self._clear_routes()
-
-    def _clear_routes(self) -> None:
-        self.relays.clear()
-        for cache in self._routes:
-            cache.clear()
+        self._remembered.clear()
 
     def _breathe(self) -> bool | None:
         """Stop reading: for a while because a consumer is behind, or for one turn because others must have theirs."""
@@ -215,9 +113,15 @@ class Incoming:
 
     # -- runs of QoS 0 packets
 
+    @property
+    def relays(self) -> dict[bytes, Relay]:
+        """To whom plain packets on a topic go as they come; see `relay_of`."""
+        return self._remembered.relays
+
     def relay_of(self, topic: bytes) -> Relay | None:
         """Give those to whom packets on a topic can be relayed as they come; None where there is more to do."""
-        return self.relays.get(topic) if self._routes_of == self._router.generation else None
+        remembered = self._remembered
+        return remembered.relays.get(topic) if remembered.generation == self._router.generation else None
 
     def relay_parts(self, parts: Parts) -> bool | None:
         """Pass packets on to those that `relay_of` gave."""
@@ -230,7 +134,7 @@ class Incoming:
                     link.relay(chunk, count)
         return self._breathe() if self._pace.met else None
 
-    def publish_run(self, topic: bytes, data: bytes, start: int, end: int, count: int) -> bool | None:
+    def publish_run(self, topic: bytes, data: bytes, start: int, body: int, end: int, count: int) -> bool | None:
         """Pass a run of 3.1 or 3.1.1 packets on."""
         known = self._routes[0].get(topic)
         if known is None or known.generation != self._router.generation:
@@ -244,11 +148,11 @@ class Incoming:
                 if link is not None:
                     link.relay(chunk, count)
         if known.rest:
-            return self._finish_run(known, topic, data, start, end, count)
+            return self._finish_run(known, topic, data, start, body, end, count)
         return self._breathe() if self._pace.met else None
 
     def _finish_run(
-        self, known: PublishRoute, topic: bytes, data: bytes, start: int, end: int, count: int
+        self, known: PublishRoute, topic: bytes, data: bytes, start: int, body: int, end: int, count: int
     ) -> bool | None:
         """Pass a run of 3.1 or 3.1.1 packets on to all but `plain3`."""
         route = known.route
@@ -258,9 +162,8 @@ class Incoming:
         self._work += known.heavy
         if route.mixed:
             length = (end - start) // count
-            body = _head_length(length) + 2 + len(topic)
             payloads = [data[at + body : at + length] for at in range(start, end, length)]
-            self._relay5(route, topic, b"", payloads)
+            _relay(route.plain5, encode_publish_head5(0x30, topic, 1 + len(payloads[0])) + b"\0", payloads)
             if self._deliver_odd(known, payloads, _NO_PROPERTIES):
                 return True
         return self._breathe()
@@ -281,6 +184,7 @@ class Incoming:
         if route.empty:
             self._count_unwanted(known, count)
             return None
+        self._work += known.heavy
         if route.plain5 and not aliased:
             chunk = data[start:end]
             for session in route.plain5:
@@ -293,30 +197,13 @@ class Incoming:
             if aliased and route.plain5:
                 expiry = found.message_expiry
                 extra = b"" if expiry is None else b"\x02" + expiry.to_bytes(4, "big")
-                self._relay5(route, topic, extra + found.forwarded, payloads)
+                block = encode_varint(len(extra) + len(found.forwarded)) + extra + found.forwarded
+                _relay(route.plain5, encode_publish_head5(0x30, topic, len(block) + len(payloads[0])) + block, payloads)
             if route.plain3:
-                head = encode_publish_head(0x30, topic, len(payloads[0]))
-                chunk = head + head.join(payloads)
-                for session in route.plain3:
-                    link = session.link
-                    if link is not None:
-                        link.relay(chunk, count)
+                _relay(route.plain3, encode_publish_head(0x30, topic, len(payloads[0])), payloads)
             if self._deliver_odd(known, payloads, found):
                 return True
         return self._breathe() if self._pace.met or self._work > _WORK else None
-
-    @staticmethod
-    def _relay5(route: Route, topic: bytes, properties: bytes, payloads: list[bytes]) -> None:
-        """Convert a run for the plain MQTT 5 targets."""
-        if not route.plain5:
-            return
-        block = encode_varint(len(properties)) + properties
-        head = encode_publish_head5(0x30, topic, len(block) + len(payloads[0])) + block
-        chunk = head + head.join(payloads)
-        for session in route.plain5:
-            link = session.link
-            if link is not None:
-                link.relay(chunk, len(payloads))
 
     def _deliver_odd(self, known: PublishRoute, payloads: list[bytes], properties: PublishProperties) -> bool | None:
         """Deliver a run message by message to those who need something of their own, and to shared subscriptions."""
@@ -403,9 +290,8 @@ class Incoming:
                     for session, granted, _, identifiers in route.targets:
                         session.deliver(message, 1 if granted else 0, False, identifiers)
             self._out.send_ack(PUBACK, _PUBACK, packet_id)
-            if known.heavy:
-                self._work += known.heavy
-            return self._breathe() if known.heavy or self._pace.met else None
+            self._work += known.work
+            return self._breathe() if self._work > _WORK or self._pace.met else None
         return self._publish(flags, topic, packet_id, payload, _NO_PROPERTIES)
 
     def publish5(self, flags: int, topic: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> bool | None:
@@ -435,12 +321,12 @@ class Incoming:
 
     def run_limit(self, flags: int, topic: bytes) -> int:
         """Count the QoS 1 or 2 messages that can be delivered together: as many as every receiver has room for."""
-        if self._watched or len(topic) > _CACHED_TOPIC_LIMIT:
+        if self._watched:
             return 0
         known = self._known(flags, topic)
         if not known.in_runs:
             return 0
-        limit = _RUN_MESSAGES
+        limit = min(RUN_MESSAGES, _WORK // known.heavy) if known.heavy else RUN_MESSAGES
         for session, granted, _, _ in known.route.targets:
             if granted:
                 room = session.room
@@ -479,15 +365,16 @@ class Incoming:
             waiting = session.awaiting_rel
             if len(numbers) != count or len(waiting) + count > session.max_awaiting_rel or numbers & waiting:
                 return self._publish_each(session, known, run, packet_ids, flags, found)
-            waiting |= numbers  # [MQTT-4.3.3-2], [MQTT5-4.3.3-9], [MQTT5-4.3.3-13]
         self._traffic.messages_received_qos[qos] += count
         self._work += count * len(known.route.targets)
         reached = self._engine.deliver_run(run, known.route)
+        run.settle()
         reason = 0 if reached else ReasonCode.NO_MATCHING_SUBSCRIBERS
         # [MQTT-2.3.1-6], [MQTT-3.3.4-1], [MQTT-4.3.2-2], [MQTT5-4.3.2-4], [MQTT5-4.3.3-8]
         if qos == 1:
             self._out.send_acks(PUBACK, _PUBACK, packet_ids, reason)
         else:
+            session.awaiting_rel.update(unpack_ids(packet_ids))  # [MQTT-4.3.3-2], [MQTT5-4.3.3-9], [MQTT5-4.3.3-13]
             self._out.send_acks(PUBREC, _PUBREC, packet_ids, reason)
         return self._breathe() if self._pace.met or self._work > _WORK else None
 
@@ -650,12 +537,15 @@ class Incoming:
                 return None
             session.awaiting_rel -= numbers  # [MQTT-4.3.3-2], [MQTT5-4.3.3-12]
             self._out.send_acks(PUBCOMP, _PUBCOMP, packet_ids)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
+            self._traffic.acks_received[_PUBREL] += len(numbers)
         else:
-            session.acknowledge_all(packet_type, packet_ids)
+            taken = session.acknowledge_all(packet_type, packet_ids)
+            self._traffic.acks_received[packet_type] += taken
             if session.replays:
                 self._engine.replays.go_on(session)
             self._pace.met = False  # what leaves a queue holds nobody
-        self._traffic.acks_received[packet_type] += len(packet_ids) >> 1
+            for at in range(2 * taken, len(packet_ids), 2):
+                self.acknowledgement(packet_type, packet_ids[at : at + 2])
         return None
 
     # -- topics that are not in the cache
@@ -693,34 +583,31 @@ class Incoming:
             _logger.info("client %r: publish to %r denied", session.client_id, topic[:_SHOWN])
         route = engine.router.route(topic, session.client_id) if allowed else _NOWHERE
         known = PublishRoute(engine.router.generation, topic, topic_bytes, session.client_id, allowed, route)
-        if len(topic_bytes) > _CACHED_TOPIC_LIMIT:
-            return known
-        if self._routes_of != known.generation:  # nothing that was remembered before holds any more
-            self._routes_of = known.generation
-            self._clear_routes()
-        routes = self._routes[flags]
-        if routes is _NO_ROUTES:
-            routes = self._routes[flags] = {}
-        elif len(routes) >= _ROUTE_CACHE_LIMIT:
-            routes.clear()
-            self.relays.clear()
-        routes[topic_bytes] = known
+        relay = None
         if flags == 0 and not route.groups and not known.heavy:
             plain = route.plain5 if session.protocol_version == 5 else route.plain3
             if plain and len(plain) == len(route.targets):
-                if self.relays is _NO_RELAYS:
-                    self.relays = {}
-                self.relays[topic_bytes] = self._router.relay(plain)
+                relay = self._router.relay(plain)
+        self._remembered.remember(flags, known, relay)
         return known
+
+
+def _relay(sessions: tuple[Session, ...], head: bytes, payloads: list[bytes]) -> None:
+    """Send messages as packets that begin alike, in pieces that a receiver's bounds can do something about.
+
+    A topic alias can make 64 KiB of a packet of eight bytes.
+    """
+    if not sessions:
+        return
+    at_once = max(1, _PIECE // (len(head) + len(payloads[0])))
+    for at in range(0, len(payloads), at_once):
+        piece = payloads[at : at + at_once]
+        chunk = head + head.join(piece)
+        for session in sessions:
+            link = session.link
+            if link is not None:
+                link.relay(chunk, len(piece))
 
 
 def _expires_at(properties: PublishProperties) -> float | None:
     return None if properties.message_expiry is None else time() + properties.message_expiry
-
-
-def _head_length(packet_length: int) -> int:
-    """Count the bytes of a packet's fixed header from its whole length."""
-    for size in (1, 2, 3):
-        if packet_length - 1 - size < 1 << (7 * size):
-            return 1 + size
-    return 5

@@ -14,11 +14,10 @@ _NO_ID = b"\0\0"
 class Template:
     """A run as bytes for one kind of receiver; packet identifiers, where there are any, are to be written yet."""
 
-    __slots__ = ("data", "extra", "first_byte", "five", "id_at", "length")
+    __slots__ = ("data", "extra", "first_byte", "id_at", "length")
 
-    def __init__(self, first_byte: int, five: bool, extra: bytes, data: bytes, length: int, id_at: int) -> None:
+    def __init__(self, first_byte: int, extra: bytes, data: bytes, length: int, id_at: int) -> None:
         self.first_byte = first_byte
-        self.five = five
         self.extra = extra
         """Encoded properties that stand before the publisher's."""
         self.data = data
@@ -27,9 +26,9 @@ class Template:
         self.id_at = id_at
         """Where its packet identifier is."""
 
-    def numbered(self, first: int) -> bytes:
-        """Give the packets with consecutive packet identifiers from `first`."""
-        data = bytearray(self.data)
+    def numbered(self, at: int, count: int, first: int) -> bytes:
+        """Give `count` of the packets from the one at `at` on, with consecutive packet identifiers from `first`."""
+        data = bytearray(self.data[at * self.length : (at + count) * self.length])
         write_consecutive(data, self.id_at, self.length, first)
         return bytes(data)
 
@@ -45,7 +44,7 @@ class MessageRun:
         "_messages",
         "_native",
         "_payloads",
-        "_template",
+        "_templates",
         "count",
         "expires_at",
         "properties",
@@ -89,8 +88,8 @@ class MessageRun:
         self._native = native
         self._payloads: list[bytes] | None = None
         self._messages: list[Message] | None = None
-        self._template: Template | None = None
-        """The last one that was asked for."""
+        self._templates: list[Template | None] = [None, None]
+        """The last ones that were asked for, without and with MQTT 5."""
 
     @property
     def payloads(self) -> list[bytes]:
@@ -124,25 +123,6 @@ class MessageRun:
         """What one of the messages holds in memory, in bytes."""
         return self._length - self._body + len(self.properties) + len(self.topic_bytes) + WEIGHT
 
-    def part(self, at: int, count: int) -> "MessageRun":
-        """Give `count` of the messages from the one at `at` on, as a run of their own."""
-        if count == self.count:
-            return self
-        data = self._data[at * self._length : (at + count) * self._length]
-        return MessageRun(
-            self.topic,
-            self.topic_bytes,
-            self.sender,
-            self.qos,
-            data,
-            count,
-            self._id_at,
-            self._body,
-            self.properties,
-            self.expires_at,
-            self._native,
-        )
-
     def expiry_property(self, now: float) -> bytes:
         """Encode what is left of the messages' lives; empty where they have no end."""
         return encode_expiry(self.expires_at, now)
@@ -150,14 +130,19 @@ class MessageRun:
     def template(self, first_byte: int, version: int, extra: bytes = b"") -> Template:
         """Encode the run for receivers of a version; `extra` are encoded properties of MQTT 5, before the others."""
         five = version == 5
-        known = self._template
-        if known is None or known.first_byte != first_byte or known.five != five or known.extra != extra:
-            known = self._template = self._encode(first_byte, five, extra)
+        known = self._templates[five]
+        if known is None or known.first_byte != first_byte or known.extra != extra:
+            known = self._templates[five] = self._encode(first_byte, five, extra)
         return known
+
+    def settle(self) -> None:
+        """Let go what can be made again: some of the messages may wait long for their acknowledgements."""
+        self._templates = [None, None]
+        self._payloads = None
 
     def _encode(self, first_byte: int, five: bool, extra: bytes) -> Template:
         if not extra and self._native == (first_byte, five):
-            return Template(first_byte, five, extra, self._data, self._length, self._id_at)
+            return Template(first_byte, extra, self._data, self._length, self._id_at)
         payloads = self.payloads
         size = len(payloads[0])
         number = _NO_ID if first_byte & 0x06 else b""
@@ -169,4 +154,4 @@ class MessageRun:
         else:
             head = encode_publish_head(first_byte, self.topic_bytes, size)
             front = head + number
-        return Template(first_byte, five, extra, front + front.join(payloads), len(front) + size, len(head))
+        return Template(first_byte, extra, front + front.join(payloads), len(front) + size, len(head))

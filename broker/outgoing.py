@@ -261,8 +261,11 @@ class Outgoing:
         self.traffic.messages_sent_qos[qos] += 1
         return True
 
-    def send_run(self, run: MessageRun, qos: int, first_id: int, identifiers: bytes = b"") -> None:
-        """Send a run with consecutive packet identifiers; not for those who limit packet sizes or take aliases."""
+    def send_run(self, run: MessageRun, qos: int, at: int, count: int, first_id: int, identifiers: bytes = b"") -> None:
+        """Send `count` messages of a run from the one at `at` on, with consecutive packet identifiers.
+
+        All of them at QoS 0. Not for those who limit packet sizes or take aliases.
+        """
         if self.version == 5:
             expiry = b"" if run.expires_at is None else run.expiry_property(time())
             template = run.template(0x30 | qos << 1, 5, expiry + identifiers)
@@ -271,15 +274,16 @@ class Outgoing:
         if not qos:
             self.relay(template.data, run.count)
             return
-        size = self._size + len(template.data) + _ENTRY_OVERHEAD
+        packets = template.numbered(at, count, first_id)
+        size = self._size + len(packets) + _ENTRY_OVERHEAD
         if size > self._mark:
             self._make_room(size)
-            size = self._size + len(template.data) + _ENTRY_OVERHEAD
+            size = self._size + len(packets) + _ENTRY_OVERHEAD
         if not self._out:
             self._flusher.add(self)
-        self._out.append(template.numbered(first_id))
+        self._out.append(packets)
         self._size = size
-        self.traffic.messages_sent_qos[qos] += run.count
+        self.traffic.messages_sent_qos[qos] += count
 
     def _encode5(self, message: Message, first_byte: int, identifiers: bytes) -> tuple[bytes, bytes] | None:
         extra = identifiers
@@ -332,7 +336,7 @@ class Outgoing:
         # not read yet, our last words among it. So we only stop writing, and wait for the peer to close.
         lingers = reason not in _AT_ONCE and transport.can_write_eof() and self._owner.may_linger()
         waiting = transport.get_write_buffer_size() > 0
-        if lingers or waiting or not transport.can_write_eof():  # the end of TLS takes the peer's word
+        if lingers or waiting or not transport.can_write_eof():  # a WebSocket's end takes the peer's word
             self._abort_timer = self._loop.call_later(
                 _LINGER if lingers and not waiting else _CLOSE_TIMEOUT, transport.abort
             )

@@ -7,13 +7,14 @@ from time import time
 from amqtt.contexts import Action
 
 from .access_control import AccessControl
+from .deliveries import Replay
 from .message import Message
 from .pace import Pace
 from .protocol.packets import SubscribeRequest
 from .router import Router, encode_identifier
 from .routing.retained import RetainedMessages
 from .routing.topics import is_shared
-from .session import Replay, Session
+from .session import Session
 
 _SLICE = 500
 """Messages that are looked at in one turn of the loop."""

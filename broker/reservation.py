@@ -39,9 +39,9 @@ class Reservation:
         self.traffic.dropped_qos0 += 1
         return True
 
-    def send_run(self, run: MessageRun, qos: int, first_id: int, identifiers: bytes = b"") -> None:
+    def send_run(self, run: MessageRun, qos: int, at: int, count: int, first_id: int, identifiers: bytes = b"") -> None:
         """Drop a run at QoS 0; others do not come here."""
-        self.traffic.dropped_qos0 += run.count
+        self.traffic.dropped_qos0 += count
 
     def send_pubrel(self, packet_id: int, known: bool = True) -> None:
         """Leave it: what is in flight is sent again when the client is in."""

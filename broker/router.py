@@ -6,16 +6,17 @@ from typing import NamedTuple, TypeAlias
 
 from .access import RECEIVE
 from .access_control import AccessControl
+from .deliveries import Group, Subscription
 from .protocol.encode import encode_varint
 from .protocol.runs import Relay
 from .routing.shared import SharedGroup, Strategy
 from .routing.subscriptions import SubscriptionIndex
 from .routing.topics import split_share
-from .session import Group, Session, Subscription
+from .session import Session
 
 _CACHE_LIMIT = 65_536
 _CACHED_TOPIC_LIMIT = 512
-_RELAY_LIMIT = 4_096
+_RELAY_LIMIT = 65_536
 _CACHED_TARGETS = 1_000_000
 """Targets of all cached routes, at some 100 bytes each."""
 _FILTER_WEIGHT = 300
@@ -205,12 +206,13 @@ class Router:
         self._relays.clear()
         self._cached_targets = 0
 
-    def relay(self, sessions: tuple[Session, ...]) -> Relay:
-        """Give the one object that stands for these sessions until something changes; see `PacketSink.relays`."""
+    def relay(self, sessions: tuple[Session, ...]) -> Relay | None:
+        """Give the one object that stands for these sessions until something changes; see `PacketSink.relays`.
+
+        None where there are too many: two objects for the same sessions would mix up the order of what they get.
+        """
         relay = self._relays.get(sessions)
-        if relay is None:
-            if len(self._relays) >= _RELAY_LIMIT:
-                self._relays.clear()
+        if relay is None and len(self._relays) < _RELAY_LIMIT:
             relay = self._relays[sessions] = Relay(sessions)
         return relay
 

@@ -6,21 +6,20 @@ that carries it at the moment is reached through `Link`.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from time import time
-from typing import Protocol
 
 from amqtt.session import Session as AmqttSession
 
 from .access import Identity
-from .message import Message
+from .deliveries import RECEIVED, Delivery, Group, Replay, RunDelivery, RunPart, Subscription
+from .link import Link
+from .message import WEIGHT, Message
 from .message_run import MessageRun
 from .protocol.errors import ProtocolError
 from .protocol.packet_ids import unpack_ids
 from .protocol.packets import Will
-from .protocol.reason_codes import ReasonCode
-from .routing.shared import SharedGroup
+from .protocol.runs import RUN_BYTES, RUN_MESSAGES
 from .settings import MqttSettings
 from .traffic import Traffic
 
@@ -28,162 +27,11 @@ _PUBACK, _PUBREC, _PUBCOMP = 4, 5, 7
 _NO_BOUND = 1 << 62
 _RUN_LEAST = 2
 """Messages for which it is worth while to be sent as a run."""
-
-
-class Link(Protocol):
-    """The connection that a session is carried by."""
-
-    traffic: Traffic
-    behind: bool
-    """Whether publishers are held until this link has caught up."""
-    slow: bool
-    """Whether it has held them for too long, and holds nobody until it has caught up."""
-
-    paused: bool
-    """Whether the socket takes no more for now; only then can the link be `congested`."""
-
-    @property
-    def congested(self) -> bool:
-        """Tell whether the peer reads too slowly for more."""
-        ...
-
-    def relay(self, chunk: bytes, count: int) -> None:
-        """Send `count` encoded QoS 0 packets, or drop and count them."""
-        ...
-
-    def send_publish(
-        self, message: Message, qos: int, retain: bool, packet_id: int, dup: bool = False, identifiers: bytes = b""
-    ) -> bool:
-        """Send one message; False if it is larger than the client takes."""
-        ...
-
-    def send_run(self, run: MessageRun, qos: int, first_id: int, identifiers: bytes = b"") -> None:
-        """Send a run of messages with consecutive packet identifiers; not for those who are `limited`."""
-        ...
-
-    def send_pubrel(self, packet_id: int, known: bool = True) -> None:
-        """Release a QoS 2 message, or tell MQTT 5 clients that there is none of this identifier."""
-        ...
-
-    def send_pubrels(self, packet_ids: bytes) -> None:
-        """Release the QoS 2 messages of a column of packet identifiers."""
-        ...
-
-    def fall_behind(self) -> None:
-        """Have publishers held for a while, because the session's queue fills."""
-        ...
-
-    def catch_up(self) -> None:
-        """Let publishers go on if the socket has caught up too."""
-        ...
-
-    def forget_decisions(self) -> None:
-        """Decide anew on what the client publishes from now on."""
-        ...
-
-    def close(self, reason: ReasonCode) -> None:
-        """End the connection after what is waiting has been sent; no will is held back by this."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """The options of one subscription; all but `qos` are MQTT 5's."""
-
-    qos: int
-    no_local: bool = False
-    retain_as_published: bool = False
-    retain_handling: int = 0
-    identifier: int | None = None
-
-
-Group = SharedGroup["Session", Subscription]
-
-
-class Delivery:
-    """One message owed to a session at a QoS."""
-
-    __slots__ = ("group", "identifiers", "message", "qos", "retain")
-
-    def __init__(
-        self, message: Message | None, qos: int, retain: bool, identifiers: bytes = b"", group: Group | None = None
-    ) -> None:
-        self.message = message
-        """None where a QoS 2 message has been received and only its PUBREL is owed."""
-        self.qos = qos
-        self.retain = retain
-        self.identifiers = identifiers
-        """Encoded subscription identifiers."""
-        self.group = group
-        """The shared subscription that chose this session."""
-
-    def message_of(self, packet_id: int) -> Message | None:
-        """Give the message that was sent with this packet identifier."""
-        return self.message
-
-
-class RunDelivery:
-    """A run of messages that was sent to a session with consecutive packet identifiers."""
-
-    __slots__ = ("_first_id", "identifiers", "qos", "run")
-
-    retain = False
-    group: Group | None = None
-
-    def __init__(self, run: MessageRun, qos: int, first_id: int, identifiers: bytes) -> None:
-        self.run = run
-        self.qos = qos
-        self.identifiers = identifiers
-        self._first_id = first_id
-
-    def message_of(self, packet_id: int) -> Message:
-        """Give the message that was sent with this packet identifier."""
-        return self.run.messages[packet_id - self._first_id]
-
-
-class RunPart:
-    """One message of a run that waits."""
-
-    __slots__ = ("identifiers", "index", "qos", "run")
-
-    retain = False
-    group: Group | None = None
-
-    def __init__(self, run: MessageRun, index: int, qos: int, identifiers: bytes) -> None:
-        self.run = run
-        self.index = index
-        self.qos = qos
-        self.identifiers = identifiers
-
-    @property
-    def message(self) -> Message:
-        """The message by itself."""
-        return self.run.messages[self.index]
-
-    def message_of(self, packet_id: int) -> Message:
-        """Give the message that was sent with this packet identifier."""
-        return self.message
-
-
-_RECEIVED = Delivery(None, 2, False)
-"""Any QoS 2 message that the client has received and of which only the PUBREL is owed."""
-
-
+_RUN_WEIGHT = RUN_BYTES + RUN_MESSAGES * WEIGHT
+"""Bytes; no run weighs more."""
 _NOTHING: deque[Delivery | RunPart] = deque(maxlen=0)
 _NO_IDS: deque[int] = deque(maxlen=0)
 """What sessions have whose queues were never used: most have none, and an empty deque holds 600 bytes."""
-
-
-class Replay:
-    """Retained messages on their way to a new subscriber, at the subscription's QoS; None is a place to pause."""
-
-    __slots__ = ("identifiers", "messages", "no_local", "qos")
-
-    def __init__(self, messages: Iterator[Message | None], qos: int, identifiers: bytes, no_local: bool) -> None:
-        self.messages = messages
-        self.qos = qos
-        self.identifiers = identifiers
-        self.no_local = no_local
 
 
 class Session:
@@ -343,11 +191,13 @@ class Session:
     @property
     def room(self) -> int:
         """Messages of QoS 1 and 2 that can be taken at once, before anybody should be held for this session's pace."""
-        if self.link is None:
+        link = self.link
+        if link is None or link.slow:  # neither holds anybody; bounds are kept by the queue
             return _NO_BOUND
-        if self.queued_bytes > self._pace_bytes:
-            return 0
-        return self.max_inflight - len(self.in_flight) + self._pace_length - len(self.queue)
+        window = 0 if self.queue or (link.paused and link.congested) else self.max_inflight - len(self.in_flight)
+        if self.queued_bytes > self._pace_bytes - _RUN_WEIGHT:
+            return window
+        return window + self._pace_length - len(self.queue)
 
     @property
     def expires_at(self) -> float | None:
@@ -401,7 +251,7 @@ class Session:
             for message in run.messages:
                 self.deliver(message, qos, False, identifiers)
         elif not qos:
-            link.send_run(run, 0, 0, identifiers)
+            link.send_run(run, 0, 0, run.count, 0, identifiers)
         else:
             sent = 0
             if not self.queue and not (link.paused and link.congested):
@@ -423,10 +273,9 @@ class Session:
         numbers = range(first, first + count)
         if count < _RUN_LEAST or not (not in_flight or in_flight.keys().isdisjoint(numbers)):
             return 0
-        part = run.part(at, count)
         self._last_packet_id = first + count - 1
-        link.send_run(part, qos, first, identifiers)  # [MQTT5-4.3.2-2], [MQTT5-4.3.3-2]
-        in_flight.update(dict.fromkeys(numbers, RunDelivery(part, qos, first, identifiers)))
+        link.send_run(run, qos, at, count, first, identifiers)  # [MQTT5-4.3.2-2], [MQTT5-4.3.3-2]
+        in_flight.update(dict.fromkeys(numbers, RunDelivery(run, qos, first - at, identifiers)))
         return count
 
     def acknowledge(self, packet_type: int, packet_id: int, reason: int = 0) -> None:
@@ -451,7 +300,7 @@ class Session:
         if delivery.qos != 2 or packet_type == _PUBACK or early:
             raise ProtocolError("an acknowledgement of another kind than the message asks for")
         if packet_type == _PUBREC and reason < 0x80:
-            self.in_flight[packet_id] = _RECEIVED  # [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
+            self.in_flight[packet_id] = RECEIVED  # [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
             link.send_pubrel(packet_id)
             return
         # A PUBREC with an error ends the handshake without PUBREL [MQTT5-4.3.3-4].
@@ -459,30 +308,32 @@ class Session:
         link.traffic.acked += 1
         self._go_on(link)
 
-    def acknowledge_all(self, packet_type: int, packet_ids: bytes) -> None:
-        """Take several PUBACKs, PUBRECs or PUBCOMPs without reasons; raises `ProtocolError`."""
+    def acknowledge_all(self, packet_type: int, packet_ids: bytes) -> int:
+        """Take PUBACKs, PUBRECs or PUBCOMPs without reasons up to one that is no plain answer; give their number.
+
+        The others are for `acknowledge`.
+        """
         link = self.link
         if link is None:
-            return
+            return 0
         in_flight = self.in_flight
+        numbers = unpack_ids(packet_ids)
         if packet_type == _PUBREC:
-            numbers = unpack_ids(packet_ids)
-            if all([(known := in_flight.get(number)) is not None and known.qos == 2 for number in numbers]):
-                in_flight.update(dict.fromkeys(numbers, _RECEIVED))  # [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
-                link.send_pubrels(packet_ids)
-                return
-            for number in numbers:
-                self.acknowledge(packet_type, number)
-            return
-        qos = 1 if packet_type == _PUBACK else 2
-        for number in unpack_ids(packet_ids):
+            if not all([(known := in_flight.get(number)) is not None and known.qos == 2 for number in numbers]):
+                return 0
+            in_flight.update(dict.fromkeys(numbers, RECEIVED))  # [MQTT5-4.3.3-5], [MQTT5-4.3.3-6]
+            link.send_pubrels(packet_ids)
+            return len(numbers)
+        qos, taken = 1 if packet_type == _PUBACK else 2, 0
+        for number in numbers:
             delivery = in_flight.get(number)
-            if delivery is not None and delivery.qos == qos and (qos == 1 or delivery is _RECEIVED):
-                del in_flight[number]  # [MQTT-4.3.2-1], [MQTT5-4.4.0-2], [MQTT5-4.8.2-6]
-                link.traffic.acked += 1
-            else:
-                self.acknowledge(packet_type, number)
+            if delivery is None or delivery.qos != qos or (qos == 2 and delivery is not RECEIVED):
+                break
+            del in_flight[number]  # [MQTT-4.3.2-1], [MQTT5-4.4.0-2], [MQTT5-4.8.2-6]
+            taken += 1
+        link.traffic.acked += taken
         self._go_on(link)
+        return taken
 
     def _go_on(self, link: Link) -> None:
         """Send what waited for room in the window."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection
 
+from .deliveries import Delivery, Group
 from .message import Message
 from .router import Route, Router, encode_identifier
 from .routing.topics import is_shared
-from .session import Delivery, Group, Session
+from .session import Session
 
 
 class Sharing:

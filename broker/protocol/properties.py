@@ -111,6 +111,33 @@ def decode_publish_properties(raw: bytes) -> PublishProperties:
     return PublishProperties(alias or 0, expiry, forwarded)
 
 
+def may_be_relayed(raw: bytes) -> bool:
+    """Tell whether the property block of a client's PUBLISH is right and may go to others as it is.
+
+    Most often it holds user properties alone, in plain ASCII, for which a look at the lengths is enough.
+    """
+    if not raw:
+        return True
+    size = len(raw)
+    at = 0
+    if raw.isascii():
+        while at + 5 <= size and raw[at] == _USER_PROPERTY:
+            name = at + 3
+            value = name + ((raw[at + 1] << 8) | raw[at + 2]) + 2
+            if value > size:
+                break
+            end = value + ((raw[value - 2] << 8) | raw[value - 1])
+            if end > size or b"\0" in raw[name : value - 2] or b"\0" in raw[value:end]:
+                break
+            at = end
+        if at == size:
+            return True
+    try:
+        return not _split(raw, _TOPIC_ALIAS)[0]
+    except (MalformedPacket, ProtocolError):
+        return False  # the reader finds out what is wrong when it comes to this packet
+
+
 def decode_will_properties(raw: bytes) -> tuple[int, int | None, bytes]:
     """Split the property block of a will: its delay, its message expiry, what goes on to subscribers."""
     if not raw:

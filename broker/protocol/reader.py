@@ -21,19 +21,19 @@ from .decode import check_acknowledgement5, decode_packet
 from .decode_connect import VERSION_END, announced_version, decode_connect
 from .errors import MalformedPacket, ProtocolError
 from .packet_ids import find_zero, read_column
+from .properties import may_be_relayed
 from .reason_codes import ReasonCode
-from .runs import end_of_acks, end_of_numbered, sort_relays, sort_relays5
+from .runs import RUN_BYTES, end_of_acks, end_of_numbered, sort_relays, sort_relays5
 from .sink import PacketSink
 from .variable_integer import decode_varint
 
 _CONNECT = 1
 _PUBLISH = 3
 _ACKS = frozenset((0x40, 0x50, 0x62, 0x70))
-_RUN_BYTES = 65_536
-"""A message that waits for its acknowledgement keeps the run in memory that it came in."""
 _RUN_LEAST = 3
-"""Packets for which it is worth while to be handed on together."""
+"""QoS 1 and 2 packets for which it is worth while to be handed on together."""
 _APART = 16
+"""QoS 0 packets that are handed on by themselves after two were found to have nothing in common."""
 _CONNECT_LIMIT = 5 * 65_537 + 16
 """Bytes; five fields of the greatest length. Before it is known who sends, no more is kept."""
 
@@ -201,7 +201,7 @@ class PacketReader:
                 topic = data[body + 2 : topic_end]
                 if first == 0x30 and coalesce:
                     if end == size:
-                        stop = sink.publish_run(topic, data, start, end, 1)
+                        stop = sink.publish_run(topic, data, start, topic_end - start, end, 1)
                     else:
                         end, stop = self._plain_run(data, start, topic, topic_end, end)
                 elif first & 0x06:
@@ -226,7 +226,7 @@ class PacketReader:
                 packet_id = data[body:end]
                 if packet_id == b"\0\0":  # [MQTT-2.3.1-1]
                     raise ProtocolError("packet identifier 0")
-                if end < size and data[end] == first and end - start == 4 and coalesce:
+                if end + 4 < size and data[end] == data[end + 4] == first and end - start == 4 and coalesce:
                     end = end_of_acks(data, start)
                     stop = sink.acknowledgements(kind, read_column(data, start + 2, end, 4))
                 else:
@@ -308,7 +308,7 @@ class PacketReader:
                 if packet_id == b"\0\0":
                     raise ProtocolError("packet identifier 0")
                 if remaining == 2:
-                    if end < size and data[end] == first and coalesce and end - start == 4:
+                    if end + 4 < size and data[end] == data[end + 4] == first and end - start == 4 and coalesce:
                         end = end_of_acks(data, start)
                         stop = sink.acknowledgements(kind, read_column(data, start + 2, end, 4))
                     else:
@@ -329,7 +329,7 @@ class PacketReader:
         head = data[start:topic_end]
         if self._apart and not data.startswith(head, end):
             self._apart -= 1
-            return end, sink.publish_run(topic, data, start, end, 1)
+            return end, sink.publish_run(topic, data, start, len(head), end, 1)
         length = end - start
         last = len(data) - length
         while end <= last and data.startswith(head, end):
@@ -337,7 +337,7 @@ class PacketReader:
         count = (end - start) // length
         relay = sink.relay_of(topic) if data[end : end + 1] == b"0" and not self._apart else None
         if relay is None:
-            return end, sink.publish_run(topic, data, start, end, count)
+            return end, sink.publish_run(topic, data, start, len(head), end, count)
         behind, parts = sort_relays(data, start, end, count, self.max_packet_size, sink.relays, relay)
         if behind == end:
             self._apart = _APART
@@ -358,7 +358,7 @@ class PacketReader:
             end += length
         count = (end - start) // length
         relay = None
-        if topic and not properties and data[end : end + 1] == b"0" and not self._apart:
+        if topic and data[end : end + 1] == b"0" and not self._apart and may_be_relayed(properties):
             relay = sink.relay_of(topic)
         if relay is None:
             return end, sink.publish_run5(topic, properties, data, start, payload - start, end, count)
@@ -377,15 +377,15 @@ class PacketReader:
         sink = self._sink
         flags = data[start] & 0x0F
         length = end - start
-        if flags & 0x09 or not topic or _RUN_LEAST * length > min(_RUN_BYTES, len(data) - start):
+        if flags & 0x09 or not topic or _RUN_LEAST * length > min(RUN_BYTES, len(data) - start):
             return None
         head = data[start:topic_end]
-        if not data.startswith(head, end):
+        if not (data.startswith(head, end) and data.startswith(head, end + length)):  # `_RUN_LEAST` of them
             return None
         most = sink.run_limit(flags, topic)
         if most < _RUN_LEAST:
             return None
-        stop_at = start + min(_RUN_BYTES - length, (most - 1) * length)
+        stop_at = start + min(RUN_BYTES - length, (most - 1) * length)
         last = end_of_numbered(data, head, data[topic_end + 2 : payload], end, length, stop_at)
         packet_ids = read_column(data, topic_end, last, length)
         zero = find_zero(packet_ids)

@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_ACKS = 256
+from .properties import may_be_relayed
+
+RUN_BYTES = 16_384
+RUN_MESSAGES = 256
+"""The most that one run of QoS 1 or 2 is: a message that waits for its acknowledgement keeps all of it in memory."""
+_ACKS_AT_ONCE = 256
 """Acknowledgements that are looked at once."""
 
 
@@ -26,7 +31,7 @@ def end_of_numbered(data: bytes, head: bytes, block: bytes, start: int, length: 
 
 def end_of_acks(data: bytes, start: int) -> int:
     """Give where the acknowledgements from `start` end that are of one kind, without a reason, with an identifier."""
-    size = min((len(data) - start) >> 2, _ACKS)
+    size = min((len(data) - start) >> 2, _ACKS_AT_ONCE)
     stop = start + 4 * size
     firsts, lengths = data[start:stop:4], data[start + 1 : stop : 4]
     count = min(size - len(firsts.lstrip(firsts[:1])), size - len(lengths.lstrip(b"\x02")))
@@ -109,7 +114,7 @@ def sort_relays(
 def sort_relays5(
     data: bytes, start: int, end: int, count: int, limit: int, relays: Mapping[bytes, Relay], relay: Relay
 ) -> tuple[int, Parts]:
-    """Do the same for packets of MQTT 5 without properties."""
+    """Do the same for packets of MQTT 5 whose properties may go to others as they are."""
     parts = Parts()
     size = len(data)
     last = size - 5
@@ -125,8 +130,13 @@ def sort_relays5(
             topic += 1
         topic_end = topic + ((data[topic - 2] << 8) | data[topic - 1])
         end = topic - 2 + remaining
-        if topic_end >= end or end > size or end - at > limit or data[topic_end]:
+        if topic_end >= end or end > size or end - at > limit:
             break
+        length = data[topic_end]
+        if length:
+            payload = topic_end + 1 + length
+            if length > 0x7F or payload > end or not may_be_relayed(data[topic_end + 1 : payload]):
+                break
         found = relays.get(data[topic:topic_end])
         if found is not relay:
             if found is None or not found.alone or not relay.alone:

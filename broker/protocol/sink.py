@@ -23,8 +23,11 @@ class PacketSink(Protocol):
         """Take whole QoS 0 packets without RETAIN, sorted by their relays."""
         ...
 
-    def publish_run(self, topic: bytes, data: bytes, start: int, end: int, count: int) -> bool | None:
-        """Take `count` whole QoS 0 packets without RETAIN, all on one topic, that lie in data[start:end]."""
+    def publish_run(self, topic: bytes, data: bytes, start: int, body: int, end: int, count: int) -> bool | None:
+        """Take `count` whole QoS 0 packets without RETAIN, all on one topic, that lie in data[start:end].
+
+        All are of one length; the payload of each begins `body` bytes behind its start.
+        """
         ...
 
     def publish(self, flags: int, topic: bytes, packet_id: bytes, payload: bytes) -> bool | None:

@@ -35,7 +35,7 @@ class _Node(Generic[S, V]):
         return self.children.get(level) if self.children is not None else None
 
     def grow(self, level: str) -> "_Node[S, V]":
-        node = _Node[S, V]()
+        node: _Node[S, V] = _Node()
         if level == "+":
             self.any_level = node
         elif self.children is None:

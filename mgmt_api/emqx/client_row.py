@@ -1,6 +1,7 @@
 """A session as EMQX shows a client."""
 
-from ...broker.session import Session, Subscription
+from ...broker.deliveries import Subscription
+from ...broker.session import Session
 from ..timestamps import format_time
 from .models_clients import Client, SubscriptionRow
 

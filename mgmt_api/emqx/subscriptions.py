@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
+from ...broker.deliveries import Subscription
 from ...broker.routing.topics import InvalidTopic, check_filter, matches, split_share
-from ...broker.session import Session, Subscription
+from ...broker.session import Session
 from ..encoding import Page
 from ..errors import ApiError, bad_request
 from ..paging import paginate

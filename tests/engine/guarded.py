@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from wardenmq.broker.connection import Connection
-from wardenmq.broker.incoming import PublishRoute
+from wardenmq.broker.publish_routes import PublishRoute
 from wardenmq.broker.rechecks import Rechecks
 from wardenmq.broker.session import Session
 from wardenmq.broker.settings import MqttSettings
@@ -64,7 +64,7 @@ class Guarded:
         session = self.session(client_id)
         connections = cast("list[Connection]", list(self.clients.broker._listeners.connections))
         incoming = next(each._incoming for each in connections if each.session is session)
-        if incoming._routes_of != self.clients.broker.router.generation:
+        if incoming._remembered.generation != self.clients.broker.router.generation:
             return {}
         return {(flags, topic): route for flags, known in enumerate(incoming._routes) for topic, route in known.items()}
 

@@ -55,14 +55,14 @@ class Recorder:
             self.parts.append((relay.receivers, count))
         return self._stop()
 
-    def publish_run(self, topic: bytes, data: bytes, start: int, end: int, count: int) -> bool | None:
+    def publish_run(self, topic: bytes, data: bytes, start: int, body: int, end: int, count: int) -> bool | None:
         name = decode_topic_name(topic)
         self.relays[topic] = self._relays[topic[-1] % 3]
         length, rest = divmod(end - start, count)
         assert rest == 0
         for at in range(start, end, length):
             packet = data[at : at + length]
-            body = packet.index(topic, 2) + len(topic) if topic else 4
+            assert packet[body - len(topic) : body] == topic
             self.found.append(("publish", 0, name, b"", packet[body:]))
         self.runs.append(count)
         return self._stop()
