@@ -3,7 +3,8 @@
 from .protocol.runs import Relay
 from .router import Route
 
-_HEAVY = 16
+_HEAVY = 4
+"""Receivers from which on deliveries are counted; up to there finding the packets is most of the work."""
 _LIMIT = 4_096
 """Topics, each with the flags that it was published with."""
 _TURNED_AWAY = 65_536

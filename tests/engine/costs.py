@@ -7,6 +7,7 @@ Only what runs below an entry into the broker counts; frames of this module, the
 """
 
 import asyncio
+import dis
 import gc
 import sys
 import tracemalloc
@@ -95,9 +96,14 @@ class TurnedLoop(asyncio.SelectorEventLoop):
                 super().call_soon(handle.callback, *handle.arguments)
             self._waiting.clear()
 
-    def settle(self) -> None:
+    @property
+    def waits(self) -> bool:
+        """Tell whether there is something to do in the next turn."""
+        return bool(self._waiting)
+
+    def settle(self, most: int = _MOST_TURNS) -> None:
         """Make turns until nothing waits: who causes much work has the rest of it done in the next turn."""
-        for _ in range(_MOST_TURNS):
+        for _ in range(most):
             if not self._waiting:
                 return
             self.turn()
@@ -165,7 +171,13 @@ class Wire(asyncio.Transport):
         self._loop = loop
         self._connection = connection
         self._closing = False
+        self._waiting = 0
+        self._paused = False
         self.data: list[bytes] = []
+        self.high_water: int | None = None
+        """Bytes after which no more is wanted until they are taken; None where all leaves at once."""
+        self.may_pause = False
+        """Whether the broker may stop reading."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._peer if name == "peername" else default
@@ -174,6 +186,21 @@ class Wire(asyncio.Transport):
         written = self._loop.written
         written[self] = written.get(self, 0) + 1
         self.data.append(bytes(data))
+        if self.high_water is not None:
+            self._waiting += len(data)
+            if self._waiting > self.high_water and not self._paused:
+                self._paused = True
+                self._connection.pause_writing()
+
+    def take(self) -> bytes:
+        """Read all that was written."""
+        data = b"".join(self.data)
+        self.data.clear()
+        self._waiting = 0
+        if self._paused:
+            self._paused = False
+            self._loop.enter(self._connection.resume_writing)
+        return data
 
     def close(self) -> None:
         if not self._closing:
@@ -189,12 +216,13 @@ class Wire(asyncio.Transport):
         return False
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self._waiting
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
     def pause_reading(self) -> None:
-        raise AssertionError("a client is not read any more: the load is more than the broker takes at once")
+        if not self.may_pause:
+            raise AssertionError("a client is not read any more: the load is more than the broker takes at once")
 
     def resume_reading(self) -> None: ...
 
@@ -218,9 +246,7 @@ class Peer:
         return self.take()
 
     def take(self) -> bytes:
-        data = b"".join(self.wire.data)
-        self.wire.data.clear()
-        return data
+        return self.wire.take()
 
     def subscribe(self, version: int, *filters: tuple[str, int]) -> None:
         """Subscribe; every filter must be granted."""
@@ -349,6 +375,11 @@ class Cost:
     """Of functions and methods in C; of types there are no events."""
     instructions: float
     """Executed instructions of bytecode."""
+    allocating: float
+    """Those among them that make an object or may: calls, of types too, displays, slices, iterators, functions.
+
+    What arithmetic gives is left out, and so is what is made within C.
+    """
     peak: float
     """Bytes held at the most while a round runs, what came out of it included, for each unit."""
 
@@ -381,27 +412,72 @@ def count_calls(loop: TurnedLoop, work: Callable[[], object]) -> tuple[int, int]
     return calls, c_calls
 
 
-def count_instructions(loop: TurnedLoop, work: Callable[[], object]) -> int:
-    """Count the instructions that are executed."""
+def count_instructions(loop: TurnedLoop, work: Callable[[], object]) -> tuple[int, int]:
+    """Count the instructions that are executed, and those among them that allocate."""
     # Where there is `sys.monitoring`, tracing misses instructions of code that it has not seen before.
     return _monitored(loop, work) if sys.version_info >= (3, 12) else _traced_instructions(loop, work)
 
 
-def _traced_instructions(loop: TurnedLoop, work: Callable[[], object]) -> int:
-    count = 0
+_ALLOCATING = {
+    "BINARY_SLICE",
+    "CALL",
+    "CALL_FUNCTION_EX",
+    "CALL_INTRINSIC_1",
+    "CALL_KW",
+    "DICT_MERGE",
+    "DICT_UPDATE",
+    "FORMAT_SIMPLE",
+    "FORMAT_VALUE",
+    "FORMAT_WITH_SPEC",
+    "GET_ITER",
+    "LIST_EXTEND",
+    "LIST_TO_TUPLE",
+    "MAKE_CELL",
+    "MAKE_FUNCTION",
+    "RETURN_GENERATOR",
+    "SET_UPDATE",
+    "STORE_SLICE",
+    "UNPACK_EX",
+}
+"""By the names of 3.11 to 3.13, besides all that begin with BUILD: up to 3.11, a slice is one of these."""
 
-    def each(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal count
-        if event == "opcode":
-            count += 1
+
+def _allocating(code: CodeType) -> frozenset[int]:
+    """Give the offsets of instructions that allocate."""
+    return frozenset(
+        instruction.offset
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in _ALLOCATING or instruction.opname.startswith("BUILD_")
+    )
+
+
+def _traced_instructions(loop: TurnedLoop, work: Callable[[], object]) -> tuple[int, int]:
+    count = allocating = 0
+    tracers: dict[int, tuple[CodeType, Callable[..., Any]]] = {}  # to hash a code object takes its time
+
+    def tracer(code: CodeType) -> Callable[..., Any]:
+        offsets = _allocating(code)
+
+        def each(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal count, allocating
+            if event == "opcode":
+                count += 1
+                if frame.f_lasti in offsets:
+                    allocating += 1
+            return each
+
         return each
 
     def follow(frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename == _HERE:
+        code = frame.f_code
+        if code.co_filename == _HERE:
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        return each
+        known = tracers.get(id(code))
+        if known is None:
+            known = tracers[id(code)] = code, tracer(code)
+        return known[1]
 
     def enter(function: Callable[..., object], *arguments: object) -> None:
         before = sys.gettrace()
@@ -412,18 +488,24 @@ def _traced_instructions(loop: TurnedLoop, work: Callable[[], object]) -> int:
             sys.settrace(before)
 
     _work_through(loop, enter, work)
-    return count
+    return count, allocating
 
 
-def _monitored(loop: TurnedLoop, work: Callable[[], object]) -> int:
+def _monitored(loop: TurnedLoop, work: Callable[[], object]) -> tuple[int, int]:
     monitoring: Any = sys.monitoring  # pyright: ignore[reportAttributeAccessIssue]
     tool, event = monitoring.OPTIMIZER_ID, monitoring.events.INSTRUCTION
-    count, inside = 0, False
+    count, allocating, inside = 0, 0, False
+    tables: dict[int, tuple[CodeType, frozenset[int]]] = {}
 
     def each(code: CodeType, offset: int) -> None:
-        nonlocal count
+        nonlocal count, allocating
         if inside and code.co_filename != _HERE:
             count += 1
+            known = tables.get(id(code))
+            if known is None:
+                known = tables[id(code)] = code, _allocating(code)
+            if offset in known[1]:
+                allocating += 1
 
     def enter(function: Callable[..., object], *arguments: object) -> None:
         nonlocal inside
@@ -442,7 +524,7 @@ def _monitored(loop: TurnedLoop, work: Callable[[], object]) -> int:
         monitoring.set_events(tool, 0)
         monitoring.register_callback(tool, event, None)
         monitoring.free_tool_id(tool)
-    return count
+    return count, allocating
 
 
 def _work_through(loop: TurnedLoop, enter: Callable[..., object], work: Callable[[], object]) -> None:
@@ -532,11 +614,12 @@ def calls_of(loop: TurnedLoop, load: Round) -> float:
     return _least(lambda: count_calls(loop, lambda: _once(load)))[0] / load.units
 
 
-def instructions_of(loop: TurnedLoop, load: Round) -> float:
-    """Count the instructions for one unit, once caches are full."""
+def instructions_of(loop: TurnedLoop, load: Round) -> tuple[float, float]:
+    """Count the instructions for one unit, once caches are full, and those among them that allocate."""
     for _ in range(WARM_UP):
         _once(load)
-    return _least(lambda: count_instructions(loop, lambda: _once(load))) / load.units
+    instructions, allocating = _least(lambda: count_instructions(loop, lambda: _once(load)))
+    return instructions / load.units, allocating / load.units
 
 
 def observe(loop: TurnedLoop, load: Round) -> Found:
@@ -552,13 +635,13 @@ def observe(loop: TurnedLoop, load: Round) -> Found:
 
     many()
     calls, c_calls = _least(lambda: count_calls(loop, once))
-    instructions = _least(lambda: count_instructions(loop, once))
+    instructions, allocating = _least(lambda: count_instructions(loop, once))
     peak = _least(lambda: peak_bytes(once))
     left = _least(lambda: blocks_more(many))
     loop.made = dict.fromkeys(loop.made, 0)
     loop.turns = loop.most_writes = 0
     once()
-    cost = Cost(calls / units, c_calls / units, instructions / units, peak / units)
+    cost = Cost(calls / units, c_calls / units, instructions / units, allocating / units, peak / units)
     return Found(cost, loop.made, loop.turns, loop.most_writes, left)
 
 

@@ -6,6 +6,7 @@ To print what is measured now, in the form of the tables below:
 """
 
 import asyncio
+import sys
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -14,10 +15,12 @@ from itertools import count
 import pytest
 from wardenmq.broker.access import PUBLISH
 from wardenmq.broker.connection import Connection
+from wardenmq.broker.settings import MqttSettings
 from wardenmq.store.records import Rule
 
 from . import wire, wire5
 from .costs import (
+    SETTINGS,
     USERNAME,
     WINDOW,
     Cost,
@@ -89,6 +92,61 @@ def _gateway(version: int) -> Callable[[Stage], Round]:
     return load
 
 
+def _large_gateway(topics: int) -> Callable[[Stage], Round]:
+    """The same with more topics, a hundred in a read."""
+    names = [f"site/{USERNAME}/sensor-{number}/temperature" for number in range(topics)]
+    reads = [b"".join([_publish(4, topic) for topic in names[at : at + BATCH]]) for at in range(0, topics, BATCH)]
+
+    def load(stage: Stage) -> Round:
+        publisher, subscriber = _pair(stage, 4, 4)
+        return Round(topics, lambda: sum([_passed_on(stage, publisher, [subscriber], data) for data in reads]))
+
+    return load
+
+
+def _new_topics(stage: Stage) -> Round:
+    """Topics that nobody has published to before: decided, matched, and entered in the caches."""
+    publisher, subscriber = _pair(stage, 4, 4)
+    numbers = count(1_000_000)
+
+    def run() -> int:
+        data = b"".join([_publish(4, f"site/{USERNAME}/new-{next(numbers)}/temperature") for _ in range(BATCH)])
+        return _passed_on(stage, publisher, [subscriber], data)
+
+    return Round(BATCH, run)
+
+
+def _differing_properties(stage: Stage) -> Round:
+    """One topic, and a user property that is another one in each packet."""
+    data = b"".join(
+        [wire5.publish(TOPIC, PAYLOAD, properties=users(("trace", f"{number:04}"))) for number in range(BATCH)]
+    )
+    publisher, subscriber = _pair(stage, 5, 5)
+    return Round(BATCH, lambda: _passed_on(stage, publisher, [subscriber], data))
+
+
+def _retained(stage: Stage) -> Round:
+    """A hundred topics whose last value is kept."""
+    data = b"".join([wire.publish(topic, PAYLOAD, retain=True) for topic in GATEWAY])
+    publisher, subscriber = _pair(stage, 4, 4)
+    return Round(len(GATEWAY), lambda: _passed_on(stage, publisher, [subscriber], data))
+
+
+def _shared(qos: int) -> Callable[[Stage], Round]:
+    """Each message to one of four members."""
+    data = b"".join([_publish(4, TOPIC, qos, number if qos else None) for number in range(1, BATCH + 1)])
+
+    def load(stage: Stage) -> Round:
+        members = [stage.connected(f"member-{number}") for number in range(4)]
+        for member in members:
+            member.subscribe(4, (f"$share/group/site/{USERNAME}/#", qos))
+        publisher = stage.connected("publisher")
+        work = _at_qos_1 if qos else _passed_on
+        return Round(BATCH, lambda: work(stage, publisher, members, data))
+
+    return load
+
+
 def _gateway_to(crowd: int) -> Callable[[Stage], Round]:
     """The same, with the topics in turn to one of several subscribers, half of them in MQTT 5."""
     data = b"".join([_publish(4, topic) for topic in GATEWAY])
@@ -124,6 +182,24 @@ def _pair_qos_1(publisher_version: int, subscriber_version: int) -> Callable[[St
         return Round(WINDOW, lambda: _at_qos_1(stage, publisher, [subscriber], data))
 
     return load
+
+
+def _default_window(stage: Stage) -> Round:
+    """More messages than may be in flight: the rest waits in the queue, and goes when the window opens."""
+    data = b"".join([_publish(4, TOPIC, 1, number) for number in range(1, BATCH + 1)])
+    publisher, subscriber = _pair(stage, 4, 4, 1)
+
+    def run() -> int:
+        publisher.send(data)
+        stage.loop.settle()
+        came = 0
+        while received := subscriber.take():
+            came += count_publishes(received)
+            subscriber.send(_acknowledge(PUBACK, received))
+            stage.loop.settle()
+        return came if packet_ids(publisher.take()) == packet_ids(data) else 0
+
+    return Round(BATCH, run)
 
 
 def _gateway_qos_1(version: int) -> Callable[[Stage], Round]:
@@ -171,6 +247,31 @@ def _fan_out(qos: int) -> Callable[[Stage], Round]:
         return Round(messages * CROWD, lambda: work(stage, publisher, takers, data))
 
     return load
+
+
+def _fan_out_with_one_given_up(stage: Stage) -> Round:
+    """One of fifty acknowledges nothing any more and holds nobody up; what is counted is for each of the others."""
+    messages = 10
+    data = b"".join([_publish(4, TOPIC, 1, number) for number in range(1, messages + 1)])
+    takers = [stage.connected(f"subscriber-{number}") for number in range(CROWD)]
+    for taker in takers:
+        taker.subscribe(4, (TOPIC, 1))
+    silent = takers.pop()
+    silent.connection.out.slow = True
+    session = silent.connection.session
+    assert session is not None
+    publisher = stage.connected("publisher")
+
+    def run() -> int:
+        came = _at_qos_1(stage, publisher, takers, data)
+        silent.take()
+        return came
+
+    most = stage.broker.settings.max_mqueue_len
+    for _ in range(2 * (WINDOW + most) // messages):  # from then on, all that is queued was queued by itself
+        run()
+    assert session.queue_length == most
+    return Round(messages * len(takers), run)
 
 
 def _fan_in(stage: Stage) -> Round:
@@ -234,16 +335,25 @@ LOADS: dict[str, Callable[[Stage], Round]] = {
     "QoS 0, 3.1.1 to 3.1.1": _run(4, 4, _publish(4, TOPIC)),
     "QoS 0, 3.1.1 to 5": _run(4, 5, _publish(4, TOPIC)),
     "QoS 0, 5 to 5, user property": _run(5, 5, wire5.publish(TOPIC, PAYLOAD, properties=users(("a", "b")))),
+    "QoS 0, 5 to 5, user property of each": _differing_properties,
     "QoS 0, 5 to 3.1.1": _run(5, 4, _publish(5, TOPIC)),
+    "QoS 0, retained": _retained,
+    "QoS 0, shared by four": _shared(0),
     "gateway, 3.1.1": _gateway(4),
     "gateway, 5": _gateway(5),
+    "gateway, 600 topics": _large_gateway(600),
+    "gateway, 2,000 topics": _large_gateway(2_000),
     "gateway, to ten": _gateway_to(10),
+    "new topics": _new_topics,
     "gateway, QoS 1, 3.1.1": _gateway_qos_1(4),
     "gateway, QoS 1, 5": _gateway_qos_1(5),
     "QoS 0, one to fifty": _fan_out(0),
     "QoS 1, one to fifty": _fan_out(1),
+    "QoS 1, one to fifty, one given up": _fan_out_with_one_given_up,
     "QoS 1, 3.1.1 to 3.1.1": _pair_qos_1(4, 4),
     "QoS 1, 5 to 5": _pair_qos_1(5, 5),
+    "QoS 1, default window": _default_window,
+    "QoS 1, shared by four": _shared(1),
     "QoS 2, 3.1.1 to 3.1.1": _pair_qos_2,
     "QoS 0, one at a time": _one_at_a_time(0),
     "QoS 1, one at a time": _one_at_a_time(1),
@@ -252,6 +362,13 @@ LOADS: dict[str, Callable[[Stage], Round]] = {
     "cached ACL check": _checks,
 }
 NO_MESSAGES = ("connect, CONNACK, close", "cached ACL check")
+REMEMBERED = ("new topics",)
+"""Loads after which caches hold more than before."""
+BOUNDS = {
+    "QoS 1, default window": MqttSettings(),
+    "QoS 1, one to fifty, one given up": MqttSettings(max_inflight=WINDOW, max_mqueue_len=100),
+}
+"""Where they are not `SETTINGS`."""
 
 
 # -- memory that is held
@@ -352,42 +469,55 @@ HOLDERS = {
 }
 
 
-# -- what it was when these tables were made, by Python 3.11; 3.12 and 3.13 give from 12 % less to 5 % more
+# -- what it was when these tables were made, by Python 3.11
 
 COSTS = {
-    "QoS 0, 3.1.1 to 3.1.1": Cost(0.09, 1.11, 19.9, 11),
-    "QoS 0, 3.1.1 to 5": Cost(0.18, 1.19, 35.1, 219),
-    "QoS 0, 5 to 5, user property": Cost(0.18, 1.19, 22.8, 11),
-    "QoS 0, 5 to 3.1.1": Cost(0.12, 1.14, 34.4, 218),
-    "gateway, 3.1.1": Cost(0.16, 1.16, 85.4, 13),
-    "gateway, 5": Cost(0.16, 1.16, 89.7, 13),
-    "gateway, to ten": Cost(8.12, 8.81, 399.3, 130),
-    "gateway, QoS 1, 3.1.1": Cost(6.73, 9.40, 627.1, 750),
-    "gateway, QoS 1, 5": Cost(15.73, 16.52, 949.3, 979),
-    "QoS 0, one to fifty": Cost(0.32, 0.63, 15.6, 12),
-    "QoS 1, one to fifty": Cost(2.04, 3.97, 125.1, 87),
-    "QoS 1, 3.1.1 to 3.1.1": Cost(0.41, 2.53, 65.2, 233),
-    "QoS 1, 5 to 5": Cost(0.41, 3.53, 74.5, 234),
-    "QoS 2, 3.1.1 to 3.1.1": Cost(0.68, 4.10, 101.1, 324),
-    "QoS 0, one at a time": Cost(8.00, 11.00, 439.0, 67),
-    "QoS 1, one at a time": Cost(19.00, 24.00, 1123.0, 77),
-    "QoS 0, fifty to one": Cost(5.06, 7.08, 333.2, 147),
-    "connect, CONNACK, close": Cost(235.00, 125.00, 5537.0, 841),
-    "cached ACL check": Cost(3.00, 1.00, 72.0, 3),
+    "QoS 0, 3.1.1 to 3.1.1": Cost(0.09, 1.12, 19.9, 1.30, 11),
+    "QoS 0, 3.1.1 to 5": Cost(0.16, 1.21, 34.9, 2.57, 227),
+    "QoS 0, 5 to 5, user property": Cost(0.18, 1.19, 22.9, 1.53, 11),
+    "QoS 0, 5 to 5, user property of each": Cost(1.17, 3.16, 220.7, 8.45, 14),
+    "QoS 0, 5 to 3.1.1": Cost(0.13, 1.19, 35.0, 2.50, 226),
+    "QoS 0, retained": Cost(24.06, 29.08, 913.2, 58.17, 251),
+    "QoS 0, shared by four": Cost(18.21, 11.28, 471.7, 38.69, 203),
+    "gateway, 3.1.1": Cost(0.17, 1.16, 85.5, 2.45, 13),
+    "gateway, 5": Cost(0.18, 1.16, 91.8, 2.46, 13),
+    "gateway, 600 topics": Cost(0.17, 1.16, 85.5, 2.45, 3),
+    "gateway, 2,000 topics": Cost(0.17, 1.16, 85.5, 2.45, 1),
+    "gateway, to ten": Cost(7.17, 10.25, 393.1, 28.86, 130),
+    "new topics": Cost(57.58, 84.89, 2583.2, 225.08, 1123),
+    "gateway, QoS 1, 3.1.1": Cost(6.73, 9.40, 630.4, 23.00, 750),
+    "gateway, QoS 1, 5": Cost(15.73, 16.52, 945.7, 49.12, 979),
+    "QoS 0, one to fifty": Cost(0.32, 0.63, 15.6, 1.06, 12),
+    "QoS 1, one to fifty": Cost(1.94, 3.97, 126.0, 8.27, 87),
+    "QoS 1, one to fifty, one given up": Cost(2.17, 4.20, 132.7, 8.70, 127),
+    "QoS 1, 3.1.1 to 3.1.1": Cost(0.41, 2.53, 62.0, 3.44, 233),
+    "QoS 1, 5 to 5": Cost(0.41, 3.53, 71.3, 4.44, 234),
+    "QoS 1, default window": Cost(1.78, 4.99, 134.4, 8.18, 156),
+    "QoS 1, shared by four": Cost(21.45, 19.80, 939.5, 52.90, 472),
+    "QoS 2, 3.1.1 to 3.1.1": Cost(0.69, 4.14, 98.4, 5.85, 284),
+    "QoS 0, one at a time": Cost(8.00, 11.00, 442.0, 25.00, 67),
+    "QoS 1, one at a time": Cost(19.00, 24.00, 1132.0, 53.00, 77),
+    "QoS 0, fifty to one": Cost(5.06, 7.08, 336.2, 15.20, 147),
+    "connect, CONNACK, close": Cost(236.00, 125.00, 5540.0, 475.00, 851),
+    "cached ACL check": Cost(3.00, 1.00, 72.0, 4.00, 3),
 }
 HELD = {
-    "message in flight": Held(0.05, 68),
-    "message queued": Held(0.92, 139),
-    "idle connection": Held(89.53, 7337),
+    "message in flight": Held(0.06, 68),
+    "message queued": Held(0.93, 139),
+    "idle connection": Held(90.53, 7449),
 }
+INSTRUCTIONS = {(3, 11): 1.0, (3, 12): 0.95, (3, 13): 0.9}
+"""What they execute for each of 3.11: 2 to 9 % and 4 to 19 % less was seen; calls and allocations are within 8 %."""
 MARGIN = 1.15
 _CALLS = 0.5
-"""Python calls that a message may cost more, whatever it costs already: one more call for each is noticed."""
+"""Python calls, and instructions that allocate, that a message may cost more, whatever it costs already: one more
+for each is noticed.
+"""
 _BYTES = 16
 """The same for bytes, of which there are few where a run is passed on as it came."""
 _BLOCKS = 0.25
 """The same for blocks that a message holds."""
-_STALE = 0.6
+_STALE = 0.8
 """Of what is written down: below it, the bound would hide whatever makes up for a gain."""
 _LEFT = 20
 """Blocks that may be left behind by things that are not the broker's."""
@@ -399,6 +529,7 @@ def over(known: Cost, cost: Cost, *, message: bool = True) -> list[str]:
         min(known.calls * MARGIN, known.calls + _CALLS) if message else known.calls * MARGIN,
         known.c_calls * MARGIN,
         known.instructions * MARGIN,
+        min(known.allocating * MARGIN, known.allocating + _CALLS) if message else known.allocating * MARGIN,
         max(known.peak * MARGIN, known.peak + _BYTES),
     )
     seen = [
@@ -407,18 +538,30 @@ def over(known: Cost, cost: Cost, *, message: bool = True) -> list[str]:
         if getattr(cost, figure.name) > getattr(most, figure.name)
     ]
     if cost.instructions < known.instructions * _STALE:
-        seen.append(f"instructions {cost.instructions:.1f}, not {known.instructions}: write down how good it is now")
+        seen.append(
+            f"instructions {cost.instructions:.1f}, not {known.instructions:.1f}: write down how good it is now"
+        )
     return seen
 
 
+def _here(known: Cost) -> Cost:
+    """Give what would have been written down with this version of Python."""
+    version = min(sys.version_info[:2], max(INSTRUCTIONS))
+    return replace(known, instructions=known.instructions * INSTRUCTIONS[version])
+
+
 def observed(name: str) -> Found:
-    return on_stage(lambda stage: observe(stage.loop, LOADS[name](stage)))
+    return on_stage(lambda stage: observe(stage.loop, LOADS[name](stage)), _bounds(name))
+
+
+def _bounds(name: str) -> MqttSettings:
+    return BOUNDS.get(name, SETTINGS)
 
 
 def faults(name: str, found: Found, known: Cost) -> list[str]:
     """Say what a load does that it may not."""
     seen = over(known, found.cost, message=name not in NO_MESSAGES)
-    if found.left > _LEFT:
+    if found.left > _LEFT and name not in REMEMBERED:
         seen.append(f"blocks left behind: {found.left}")
     if name not in NO_MESSAGES:
         seen += [f"{what} made: {found.made[what]}" for what in ("tasks", "futures", "timers") if found.made[what]]
@@ -435,7 +578,7 @@ class TestCosts:
     @pytest.mark.parametrize("name", LOADS)
     def test_no_more_than_it_was(self, name: str) -> None:
         """One write for each connection and turn, no task, future or timer, nothing left behind, and these costs."""
-        assert faults(name, observed(name), COSTS[name]) == []
+        assert faults(name, observed(name), _here(COSTS[name])) == []
 
     @pytest.mark.parametrize("name", HOLDERS)
     def test_memory_that_is_held(self, name: str) -> None:
@@ -459,18 +602,6 @@ class TestCosts:
 # -- what must not grow
 
 
-def _new_topics(stage: Stage) -> Round:
-    """Topics that nobody has published to before: decided, matched, and entered in the caches."""
-    publisher, subscriber = _pair(stage, 4, 4)
-    numbers = count(1_000_000)
-
-    def run() -> int:
-        data = b"".join([_publish(4, f"site/{USERNAME}/new-{next(numbers)}/temperature") for _ in range(BATCH)])
-        return _passed_on(stage, publisher, [subscriber], data)
-
-    return Round(BATCH, run)
-
-
 GROWING = {
     "known topics": LOADS["gateway, 3.1.1"],
     "QoS 1": LOADS["QoS 1, 3.1.1 to 3.1.1"],
@@ -479,7 +610,7 @@ GROWING = {
 
 
 def _instructions(stage: Stage) -> dict[str, float]:
-    return {name: instructions_of(stage.loop, load(stage)) for name, load in GROWING.items()}
+    return {name: instructions_of(stage.loop, load(stage))[0] for name, load in GROWING.items()}
 
 
 def _grown(grow: Callable[[Stage, range], object], few: int, many: int) -> dict[str, float]:
@@ -559,13 +690,20 @@ def _kinds(faults: list[str]) -> list[str]:
     return [fault.partition(" ")[0] for fault in faults]
 
 
+FOR_EACH_DELIVERY = ("QoS 0, one to fifty", "QoS 1, one to fifty", "QoS 1, one to fifty, one given up")
+"""Loads whose unit is not one message that is read, so that what each message costs more is a fiftieth."""
+LARGE = ("gateway, 600 topics", "gateway, 2,000 topics")
+"""Loads that take their time."""
+ALLOCATING = [name for name in LOADS if name not in (*NO_MESSAGES, *FOR_EACH_DELIVERY, *LARGE)]
+
+
 class TestTheTests:
     """What is slowed is noticed, held against what is measured without."""
 
     @pytest.mark.parametrize("name", ["gateway, 3.1.1", "QoS 1, 5 to 5", "QoS 2, 3.1.1 to 3.1.1", "gateway, QoS 1, 5"])
     def test_one_more_call_for_each_message(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         def calls() -> Cost:
-            return Cost(on_stage(lambda stage: calls_of(stage.loop, LOADS[name](stage))), 0, 0, 0)
+            return Cost(on_stage(lambda stage: calls_of(stage.loop, LOADS[name](stage))), 0, 0, 0, 0)
 
         known = calls()
         assert over(known, calls()) == []
@@ -573,11 +711,11 @@ class TestTheTests:
         assert _kinds(over(known, calls())) == ["calls"]
 
     def test_more_instructions_without_a_call(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """By more than the margin; and less than half of what is written down is noticed, too."""
+        """By more than the margin; and clearly less than what is written down is noticed, too."""
 
         def instructions() -> Cost:
             load = LOADS["QoS 1, 3.1.1 to 3.1.1"]
-            return Cost(0, 0, on_stage(lambda stage: instructions_of(stage.loop, load(stage))), 0)
+            return Cost(0, 0, on_stage(lambda stage: instructions_of(stage.loop, load(stage)))[0], 0, 0)
 
         def slower(_: Connection) -> None:
             number = 0
@@ -588,7 +726,30 @@ class TestTheTests:
         _for_each_message(monkeypatch, slower)
         slowed = instructions()
         assert _kinds(over(known, slowed)) == ["instructions"]
-        assert _kinds(over(slowed, replace(slowed, instructions=slowed.instructions / 2))) == ["instructions"]
+        assert _kinds(over(slowed, replace(slowed, instructions=slowed.instructions * 0.75))) == ["instructions"]
+
+    @pytest.mark.parametrize("name", ALLOCATING)
+    def test_one_more_object_for_each_message(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """Made by the call of a type, which is neither a call of Python nor one of C to the profiler."""
+
+        wasteful = False
+        original = Connection.data_received
+
+        def read(self: Connection, data: bytes) -> None:
+            for _ in range(count_publishes(data)):
+                if wasteful:
+                    bytes(1_000)
+            original(self, data)
+
+        def play(stage: Stage) -> list[str]:
+            nonlocal wasteful
+            load = LOADS[name](stage)
+            known = Cost(0, 0, 0, instructions_of(stage.loop, load)[1], 0)
+            wasteful = True
+            return over(known, Cost(0, 0, 0, instructions_of(stage.loop, load)[1], 0))
+
+        monkeypatch.setattr(Connection, "data_received", read)
+        assert _kinds(on_stage(play, _bounds(name))) == ["allocating"]
 
     def test_everything_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Calls of C, a timer, something kept and a write for each message."""
@@ -609,6 +770,7 @@ class TestTheTests:
             "calls",
             "c_calls",
             "instructions",
+            "allocating",
             "peak",
             "blocks",
             "timers",
@@ -620,7 +782,8 @@ class TestTheTests:
 if __name__ == "__main__":
     for name in LOADS:
         cost = observed(name).cost
-        print(f'    "{name}": Cost({cost.calls:.2f}, {cost.c_calls:.2f}, {cost.instructions:.1f}, {cost.peak:.0f}),')
+        each = f"{cost.calls:.2f}, {cost.c_calls:.2f}, {cost.instructions:.1f}, {cost.allocating:.2f}, {cost.peak:.0f}"
+        print(f'    "{name}": Cost({each}),')
     for name, holder in HOLDERS.items():
         held = on_stage(holder)
         print(f'    "{name}": Held({held.blocks:.2f}, {held.bytes:.0f}),')
