@@ -23,7 +23,7 @@ from .errors import MalformedPacket, ProtocolError
 from .packet_ids import find_zero, read_column
 from .properties import may_be_relayed
 from .reason_codes import ReasonCode
-from .runs import RUN_BYTES, end_of_acks, end_of_numbered, sort_relays, sort_relays5
+from .runs import RUN_BYTES, end_of_acks, end_of_numbered, sort_relays
 from .sink import PacketSink
 from .variable_integer import decode_varint
 
@@ -338,7 +338,7 @@ class PacketReader:
         relay = sink.relay_of(topic) if data[end : end + 1] == b"0" and not self._apart else None
         if relay is None:
             return end, sink.publish_run(topic, data, start, len(head), end, count)
-        behind, parts = sort_relays(data, start, end, count, self.max_packet_size, sink.relays, relay)
+        behind, parts = sort_relays(data, start, end, count, self.max_packet_size, sink.relays, relay, False)
         if behind == end:
             self._apart = _APART
         return behind, sink.relay_parts(parts)
@@ -362,7 +362,7 @@ class PacketReader:
             relay = sink.relay_of(topic)
         if relay is None:
             return end, sink.publish_run5(topic, properties, data, start, payload - start, end, count)
-        behind, parts = sort_relays5(data, start, end, count, self.max_packet_size, sink.relays, relay)
+        behind, parts = sort_relays(data, start, end, count, self.max_packet_size, sink.relays, relay, True)
         if behind == end:
             self._apart = _APART
         return behind, sink.relay_parts(parts)

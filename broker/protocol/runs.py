@@ -75,12 +75,13 @@ class Parts:
 
 
 def sort_relays(
-    data: bytes, start: int, end: int, count: int, limit: int, relays: Mapping[bytes, Relay], relay: Relay
+    data: bytes, start: int, end: int, count: int, limit: int, relays: Mapping[bytes, Relay], relay: Relay, five: bool
 ) -> tuple[int, Parts]:
-    """Sort the QoS 0 packets of 3.1 and 3.1.1 in a row by their relays; give where they end, and the parts.
+    """Sort the QoS 0 packets in a row by their relays; give where they end, and the parts.
 
     `count` packets from `start` to `end` go to `relay`; others may follow as long as the order of what anybody
-    receives stays. What is incomplete, malformed or larger than `limit` ends them, and is for the reader to look at.
+    receives stays and, with `five` in MQTT 5, their properties may go to others as they are. What is incomplete,
+    malformed or larger than `limit` ends them, and is for the reader to look at.
     """
     parts = Parts()
     size = len(data)
@@ -91,7 +92,7 @@ def sort_relays(
         topic = at + 4
         if remaining > 0x7F:
             high = data[at + 2]
-            if high > 0x7F:
+            if high > 0x7F or (five and not high):
                 break
             remaining += (high << 7) - 0x80
             topic += 1
@@ -99,44 +100,14 @@ def sort_relays(
         end = topic - 2 + remaining
         if topic_end > end or end > size or end - at > limit:
             break
-        found = relays.get(data[topic:topic_end])
-        if found is not relay:
-            if found is None or not found.alone or not relay.alone:
+        if five:
+            if topic_end == end:
                 break
-            parts.add(relay, data[start:at], count)
-            start, count, relay = at, 0, found
-        at = end
-        count += 1
-    parts.add(relay, data[start:at], count)
-    return at, parts
-
-
-def sort_relays5(
-    data: bytes, start: int, end: int, count: int, limit: int, relays: Mapping[bytes, Relay], relay: Relay
-) -> tuple[int, Parts]:
-    """Do the same for packets of MQTT 5 whose properties may go to others as they are."""
-    parts = Parts()
-    size = len(data)
-    last = size - 5
-    at = end
-    while at <= last and data[at] == 0x30:
-        remaining = data[at + 1]
-        topic = at + 4
-        if remaining > 0x7F:
-            high = data[at + 2]
-            if high > 0x7F or not high:
-                break
-            remaining += (high << 7) - 0x80
-            topic += 1
-        topic_end = topic + ((data[topic - 2] << 8) | data[topic - 1])
-        end = topic - 2 + remaining
-        if topic_end >= end or end > size or end - at > limit:
-            break
-        length = data[topic_end]
-        if length:
-            payload = topic_end + 1 + length
-            if length > 0x7F or payload > end or not may_be_relayed(data[topic_end + 1 : payload]):
-                break
+            length = data[topic_end]
+            if length:
+                payload = topic_end + 1 + length
+                if length > 0x7F or payload > end or not may_be_relayed(data[topic_end + 1 : payload]):
+                    break
         found = relays.get(data[topic:topic_end])
         if found is not relay:
             if found is None or not found.alone or not relay.alone:

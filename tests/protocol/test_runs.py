@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wardenmq.broker.protocol.errors import MqttError
 from wardenmq.broker.protocol.properties import decode_publish_properties
-from wardenmq.broker.protocol.runs import Parts, Relay, end_of_acks, end_of_numbered, sort_relays, sort_relays5
+from wardenmq.broker.protocol.runs import Parts, Relay, end_of_acks, end_of_numbered, sort_relays
 
 from .build import field, packet
 
@@ -206,10 +206,11 @@ def plain_count(data: bytes) -> int:
 
 def check_sorted(stream: tuple[bytes, int, int], before: int, limit: int, version: int) -> None:
     data, end, count = stream
-    sort = sort_relays5 if version == 5 else sort_relays
     topic = data.index(b"\0\1", 1) + 2
     relay = RELAYS[data[topic : topic + 1]]
-    behind, parts = sort(b"\xff" * before + data, before, before + end, count, limit, RELAYS, relay)
+    behind, parts = sort_relays(
+        b"\xff" * before + data, before, before + end, count, limit, RELAYS, relay, version == 5
+    )
     at, found = plain_sort(data, end, limit, version)
     if found and found[0][0] is not relay and not (found[0][0].alone and relay.alone):
         at, found = end, []
@@ -245,10 +246,10 @@ def test_packets_of_version_5_are_sorted_by_where_they_go(
 def test_a_relay_to_several_is_not_mixed_with_another() -> None:
     """Nobody may get the packets of two topics in another order than they came in."""
     a, b, c = (packet(0x30, field(topic) + b"1") for topic in (b"a", b"b", b"c"))
-    end, parts = sort_relays(a + b + a + c + a, 0, len(a), 1, 100, RELAYS, ONE)
+    end, parts = sort_relays(a + b + a + c + a, 0, len(a), 1, 100, RELAYS, ONE, False)
     assert end == 3 * len(a)
     assert list(parts) == [(ONE, a + a, 2), (OTHER, b, 1)]
-    end, parts = sort_relays(c + c + a, 0, len(c), 1, 100, RELAYS, BOTH)
+    end, parts = sort_relays(c + c + a, 0, len(c), 1, 100, RELAYS, BOTH, False)
     assert end == 2 * len(c)
     assert list(parts) == [(BOTH, c + c, 2)]
 
