@@ -35,21 +35,22 @@ format: $(VENV)/dev.stamp ## Format the code and sort the imports
 quickstart: $(VENV)/dev.stamp ## Go through the README's steps on a server of their own
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart.sh
 
-bench: $(VENV)/dev.stamp ## Compare with mosquitto, aedes and amqtt, 20 minutes; BENCH="--quick" takes 4
+bench: $(VENV)/dev.stamp ## Compare with mosquitto, aedes and amqtt, ten minutes; BENCH="--quick" takes six
 	$(BIN)/python bench/compare.py $(BENCH)
 
 bench-install: ## Fetch what bench compares with: mosquitto through apt-get (as root), aedes through npm
 	@command -v mosquitto >/dev/null 2>&1 || test -x /usr/sbin/mosquitto || { \
 		test "$$(id -u)" = 0 || { echo "Install mosquitto first, or run this as root." >&2; exit 1; }; \
 		apt-get update && apt-get install --yes --no-install-recommends mosquitto; }
-	@command -v npm >/dev/null 2>&1 || { echo "aedes needs node 20 or newer with npm; they were not found." >&2; exit 1; }
-	npm install --prefix bench/.peers --no-save --no-audit --no-fund aedes@1
+	@command -v npm >/dev/null 2>&1 && node -e 'process.exit(parseInt(process.versions.node) < 20)' || { \
+		echo "aedes needs node 20 or newer with npm; they were not found." >&2; exit 1; }
+	npm install --prefix bench/.peers --no-save --no-audit --no-fund aedes@1.2.0
 
 soak: $(VENV)/dev.stamp ## Let 5 of 100 subscribers never read, 60 s at QoS 0 and 60 s at QoS 1
 	$(BIN)/python bench/slow_consumer.py --seconds 60
 
-fuzz: $(VENV)/dev.stamp ## Feed the decoders, the routing and the importers 4,000 inputs for each property, some minutes
-	$(BIN)/python -m pytest -q -n $(JOBS) --hypothesis-profile=fuzz tests/protocol tests/routing tests/listeners/test_proxy_protocol.py tests/store/importing/test_any_input.py
+fuzz: $(VENV)/dev.stamp ## Feed the decoders, the routing, the hot path and the importers 4,000 inputs for each property, some ten minutes
+	$(BIN)/python -m pytest -q -n $(JOBS) --hypothesis-profile=fuzz tests/protocol tests/routing tests/engine/test_runs.py tests/listeners/test_proxy_protocol.py tests/store/importing/test_any_input.py
 
 clean: ## Remove what the other targets made, ./data excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

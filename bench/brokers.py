@@ -25,6 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
+from processes import end_on_signals, start
+from profiles import profiled
 
 BROKERS = ("wardenmq", "wardenmq-asyncio", "mosquitto", "aedes", "amqtt")
 """Those that are compared. `mosquitto-open`, without login and rule, can be run, too."""
@@ -87,9 +89,10 @@ def resident_bytes(pid: int) -> int:
 
 def bind_to_processors(pid: int, processors: set[int]) -> None:
     """Let all threads of a process run on these processors only; 0 is this process."""
-    for thread in os.listdir(f"/proc/{pid or 'self'}/task"):
-        with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread), processors)
+    with contextlib.suppress(FileNotFoundError):  # a process that is gone is found to be so by its load
+        for thread in os.listdir(f"/proc/{pid or 'self'}/task"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), processors)
 
 
 @contextmanager
@@ -127,9 +130,9 @@ def unavailable(name: str) -> str | None:
     if name in ("wardenmq-asyncio", "amqtt"):
         return None
     if name in ("mosquitto", "mosquitto-open"):
-        return None if _mosquitto() else "mosquitto is not installed (make bench-install)"
+        return None if mosquitto_program() else "mosquitto is not installed (make bench-install)"
     if name == "aedes":
-        if not _node():
+        if not node_program():
             return "node is not installed"
         return None if (PEERS / "node_modules" / "aedes").is_dir() else "aedes is not installed (make bench-install)"
     raise ValueError(f"no broker is called {name}")
@@ -144,20 +147,24 @@ def running(
     bounded: bool = False,
     environment: dict[str, str] | None = None,
 ) -> AbstractContextManager[Endpoint]:
-    """Run a broker, with TLS on a second port if wanted; rules, bounds and environments are for wardenmq only.
+    """Run a broker, with TLS on a second port if wanted; bounds and environments are for wardenmq only.
 
     Without `no_delay` mosquitto and aedes leave the kernel to keep packets back until others have been acknowledged.
     That is their default, and in bulk it saves mosquitto up to 40 % of its CPU time; where single messages are waited
     for it costs them 40 ms for each. wardenmq and amqtt write at once, as asyncio does.
-    `rules` are so many ACL rules more that concern others, `bounded` leaves its default bounds, and an environment
-    takes the place of this process's own.
+    `rules` are so many ACL rules more that concern others, for wardenmq and mosquitto; `bounded` leaves the default
+    bounds, and an environment takes the place of this process's own.
     """
     if reason := unavailable(name):
         raise RuntimeError(f"{name} cannot be run: {reason}")
     if name in ("wardenmq", "wardenmq-asyncio"):
         return _running_wardenmq(name, _wardenmq_options(bounded), tls, rules, environment)
-    if rules or bounded or environment is not None:
-        raise ValueError("rules, bounds and environments are for wardenmq")
+    if bounded or environment is not None:
+        raise ValueError("bounds and environments are for wardenmq")
+    if name == "mosquitto":
+        return _running_mosquitto(name, tls, no_delay, rules)
+    if rules:
+        raise ValueError("rules are for wardenmq and mosquitto")
     if name == "amqtt":
         return _running_amqtt(tls)
     if name == "aedes":
@@ -191,14 +198,18 @@ def tree_environment(tree: Path | None) -> Iterator[dict[str, str] | None]:
 def _process(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run a broker's process, show the end of its log if anything goes wrong, and end it."""
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment)
+        process = start(command, log=log, environment=environment)
+        failed = True
         try:
             yield process
-        except Exception:
-            log.seek(0)
-            sys.stderr.write(log.read().decode(errors="replace")[-2_000:])
+            failed = process.poll() is not None  # a broker that is gone before its time
+        except (KeyboardInterrupt, SystemExit):
+            failed = False
             raise
         finally:
+            if failed:
+                log.seek(0)
+                sys.stderr.write(log.read().decode(errors="replace")[-2_000:])
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
@@ -289,10 +300,11 @@ def _running_wardenmq(
         command += ["--mqtt", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--api", "127.0.0.1:0"]
         if rules:
             _write_rules(data, rules)
-        with _process(command, environment) as process:
+        with _process(command, environment) as process, contextlib.ExitStack() as stack:
             where = json.loads(_await_line(process, "wardenmq ready "))
             host, _, port = where["mqtt"].rpartition(":")
             first = json.loads((data / "initial-credentials.json").read_text(encoding="utf-8"))
+            stack.enter_context(profiled(process.pid))
             yield Endpoint(
                 name=name,
                 host=host,
@@ -336,41 +348,57 @@ def _write_rules(data: Path, count: int) -> None:
 # -- mosquitto
 
 
-def _mosquitto() -> str | None:
+def mosquitto_program() -> str | None:
+    """Find mosquitto; None if it is not installed."""
     # Debian installs it where only root's shell looks.
     return shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
 
 
 @contextmanager
-def _running_mosquitto(name: str, tls: bool, no_delay: bool) -> Iterator[Endpoint]:
+def _running_mosquitto(name: str, tls: bool, no_delay: bool, rules: int = 0) -> Iterator[Endpoint]:
     """Run mosquitto with a password file and an ACL file, or, as `mosquitto-open`, without either."""
     with tempfile.TemporaryDirectory() as directory, _certificate(tls) as certificate:
         config, port = Path(directory) / "mosquitto.conf", free_port()
         lines = ["persistence false", "log_type error", "log_dest stderr", "user root"]
         lines += ["max_queued_messages 0", "max_inflight_messages 0", "max_queued_bytes 0", "sys_interval 0"]
         lines += [f"set_tcp_nodelay {'true' if no_delay else 'false'}"]
-        lines += ["allow_anonymous true"] if name == "mosquitto-open" else _mosquitto_access(Path(directory))
+        lines += ["allow_anonymous true"] if name == "mosquitto-open" else _mosquitto_access(Path(directory), rules)
         lines += [f"listener {port} 127.0.0.1"]
         if certificate is not None:
             lines += [f"listener {certificate.port} 127.0.0.1", "tls_version tlsv1.3"]
             lines += [f"certfile {certificate.cert}", f"keyfile {certificate.key}"]
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        with _process([str(_mosquitto()), "-c", str(config)]) as process:
+        with _process([str(mosquitto_program()), "-c", str(config)]) as process:
             _await_port(process, port)
             yield Endpoint(name, "127.0.0.1", port, USERNAME, PASSWORD, process.pid, **_tls(certificate))  # type: ignore[arg-type]
 
 
-def _mosquitto_access(directory: Path) -> list[str]:
-    passwords, rules = directory / "passwords", directory / "acl"
+def _mosquitto_access(directory: Path, rules: int) -> list[str]:
+    passwords, file = directory / "passwords", directory / "acl"
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), USERNAME, PASSWORD], check=True)
-    rules.write_text(f"user {USERNAME}\ntopic readwrite #\n", encoding="utf-8")
-    return ["allow_anonymous false", f"password_file {passwords}", f"acl_file {rules}"]
+    lines = [f"user {USERNAME}", "topic readwrite #", *_mosquitto_rules(rules)]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return ["allow_anonymous false", f"password_file {passwords}", f"acl_file {file}"]
+
+
+def _mosquitto_rules(count: int) -> Iterator[str]:
+    """Give rules as wardenmq gets them: one in ten for all, the others for users who are not there.
+
+    A hundred to a user, because mosquitto looks through all users for each line that it reads.
+    """
+    for number in range(count - count // 10):
+        if number % 100 == 0:
+            yield f"user other-{number // 100}"
+        yield f"topic write site/other-{number}/#"
+    for number in range(count // 10):
+        yield f"pattern readwrite common/{number}/+/%c/#"
 
 
 # -- aedes
 
 
-def _node() -> str | None:
+def node_program() -> str | None:
+    """Find node; None if it is not installed."""
     return shutil.which("node") or shutil.which("nodejs")
 
 
@@ -382,7 +410,7 @@ def _running_aedes(tls: bool, no_delay: bool) -> Iterator[Endpoint]:
         options["noDelay"] = no_delay
         if certificate is not None:
             options["tls"] = asdict(certificate)
-        command = [str(_node()), str(Path(__file__).with_name("aedes_broker.mjs")), json.dumps(options)]
+        command = [str(node_program()), str(Path(__file__).with_name("aedes_broker.mjs")), json.dumps(options)]
         with _process(command) as process:
             port = int(_await_line(process, "aedes ready "))
             yield Endpoint("aedes", "127.0.0.1", port, USERNAME, PASSWORD, process.pid, **_tls(certificate))  # type: ignore[arg-type]
@@ -438,6 +466,7 @@ def main() -> int:
     parser.add_argument("--rules", type=int, default=0, help="so many ACL rules more [0]")
     parser.add_argument("--serve-amqtt", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    end_on_signals()
     run: Callable[[], None]
     if options.serve_amqtt:
         data, *certificate = options.serve_amqtt

@@ -1,20 +1,24 @@
 """Rows about coming and going: connect, CONNACK, DISCONNECT and the end, with a password that was seen before."""
 
+import functools
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from brokers import START_SECONDS, Endpoint, client_context, cpu_seconds, running
+from brokers import START_SECONDS, Endpoint, client_context, running
 from clients import receive
-from rows import FigureBound, RateRatio, Requirement, Row, Sample, take_turns
+from rows import Comparable, FigureBound, RateRatio, Requirement, Results, Row, Sample
+from turns import Contest, metered
 from wire import CONNECTED, DISCONNECT, connect_packet
 
 AT_ONCE = 10
 """Clients that come together; each step is taken with all of them before the next."""
 WARM_UP_SECONDS = 0.3
+ASYNCIO_SHARE = 1 / 1.5
+"""What asyncio's own loop has to reach of uvloop's rate."""
 
 
 class Connects:
@@ -74,6 +78,34 @@ def _await_end(sock: socket.socket) -> None:
         pass
 
 
+class Turns:
+    """Let clients come to a broker and go by turns."""
+
+    def __init__(self, endpoint: Endpoint, connects: Connects, tls: bool, seconds: float) -> None:
+        self._pid = endpoint.pid
+        self._connects = connects
+        self._tls = tls
+        self._seconds = seconds
+        with metered(self._pid):
+            connects.run(WARM_UP_SECONDS)
+
+    def turn(self) -> Sample:
+        """Let them come and go, and say what came of it."""
+        connects = self._connects
+        done, resumed = connects.done, connects.resumed
+        with metered(self._pid) as meter:
+            connects.run(self._seconds)
+        done = connects.done - done
+        extra = {"cpu_us_each": meter.cpu / done * 1_000_000} | meter.shares
+        if self._tls:
+            extra["resumed_share"] = (connects.resumed - resumed) / done
+        return Sample(done, meter.cpu, meter.wall, extra=extra)
+
+    def finish(self) -> int:
+        """Find nothing: each client has looked for itself until the broker closed."""
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectRow:
     """Clients that come and go, with or without TLS."""
@@ -92,32 +124,25 @@ class ConnectRow:
     def requirements(self) -> tuple[Requirement, ...]:
         """Say what has to be reached; a ticket that is not taken would make the comparison another one."""
         ratio = RateRatio("wardenmq", "mosquitto", self.ratio)
-        return (ratio, FigureBound("wardenmq", "resumed_share", at_least=1.0)) if self.tls else (ratio,)
+        asyncio_ratio = RateRatio("wardenmq-asyncio", "wardenmq", ASYNCIO_SHARE)
+        if not self.tls:
+            return (ratio, asyncio_ratio)
+        ours, theirs = (
+            FigureBound(name, "resumed_share", at_least=1.0, always=True) for name in ("wardenmq", "mosquitto")
+        )
+        return (Comparable(ratio, theirs), asyncio_ratio, ours)
 
-    def measure(self, names: Sequence[str], rounds: int, seconds: float) -> dict[str, list[Sample]]:
+    def measure(self, names: Sequence[str], rounds: int, seconds: float) -> Results:
         """Let the brokers take turns."""
-        with ExitStack() as stack:
-            turns: dict[str, Callable[[], Sample]] = {}
+        with Contest() as contest:
             for name in names:
-                endpoint = stack.enter_context(running(name, tls=self.tls))
-                connects = Connects(endpoint, client_context(endpoint) if self.tls else None)
-                connects.run(WARM_UP_SECONDS)
-                turns[name] = self._turn(endpoint, connects, seconds)
-            return take_turns(turns, rounds)
+                contest.enter(name, functools.partial(self._open, name, seconds))
+            return contest.run(rounds)
 
-    def _turn(self, endpoint: Endpoint, connects: Connects, seconds: float) -> Callable[[], Sample]:
-        def turn() -> Sample:
-            done, resumed = connects.done, connects.resumed
-            cpu, wall = cpu_seconds(endpoint.pid), time.monotonic()
-            connects.run(seconds)
-            cpu, wall = cpu_seconds(endpoint.pid) - cpu, time.monotonic() - wall
-            done = connects.done - done
-            extra = {"cpu_us_each": cpu / done * 1_000_000}
-            if self.tls:
-                extra["resumed_share"] = (connects.resumed - resumed) / done
-            return Sample(done, cpu, wall, extra=extra)
-
-        return turn
+    def _open(self, name: str, seconds: float, stack: ExitStack) -> Turns:
+        endpoint = stack.enter_context(running(name, tls=self.tls))
+        connects = Connects(endpoint, client_context(endpoint) if self.tls else None)
+        return Turns(endpoint, connects, self.tls, seconds)
 
 
 ROWS: tuple[Row, ...] = (ConnectRow(tls=False, ratio=0.7), ConnectRow(tls=True, ratio=1.0))

@@ -3,12 +3,12 @@
 import asyncio
 import importlib
 import importlib.util
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from brokers import Endpoint
+from processes import start
 
 ECHO = "echo"
 """The name of its endpoint."""
@@ -25,7 +25,7 @@ class _Echo(asyncio.Protocol):
 @contextmanager
 def running_echo() -> Iterator[Endpoint]:
     """Run the server in a process of its own."""
-    with subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE) as process:
+    with start([sys.executable, __file__]) as process:
         try:
             if process.stdout is None or not (line := process.stdout.readline()):
                 raise RuntimeError("the echo server did not start")

@@ -15,9 +15,10 @@ from brokers import Endpoint, running
 from crowd import allow_open_files, close_all, open_clients, open_sockets, subscribe_many
 from echo import ECHO, running_echo
 from round_trips import RoundTrips, own_topic
-from rows import RateRatio, Requirement, Row, Sample, take_turns
+from rows import RateRatio, Requirement, Results, Row
 from streams import Chunk, Load, same_sized
 from throughput import Runner, open_stream
+from turns import Contest
 
 OPEN_FILES = 16_384
 FEW_CLIENTS, MANY_CLIENTS = 10, 5_000
@@ -60,6 +61,10 @@ class RoundRobin:
         """Publish for so long."""
         self._clients.clear()
         self._clients.round_robin(seconds, FEW_CLIENTS)
+
+    def settle(self) -> None:
+        """Take what comes though all has come."""
+        self._clients.settle()
 
     def check(self) -> None:
         """Do nothing: each message is looked at when it comes."""
@@ -142,18 +147,18 @@ class Growth:
         """Say what has to be reached: at most a tenth more for each message."""
         return (RateRatio(self._label("wardenmq", self.large), self._label("wardenmq", self.small), FLAT),)
 
-    def measure(self, names: Sequence[str], rounds: int, seconds: float) -> dict[str, list[Sample]]:
+    def measure(self, names: Sequence[str], rounds: int, seconds: float) -> Results:
         """Let both sizes of each broker take turns."""
         allow_open_files(OPEN_FILES)
-        with ExitStack() as stack:
-            contenders = (*names, ECHO) if self.control else names
-            sizes = [(name, size) for name in contenders for size in (self.small, self.large)]
-            endpoints = [stack.enter_context(self._running(name, size)) for name, size in sizes]
-            turns: dict[str, Callable[[], Sample]] = {}
-            for (name, size), endpoint in zip(sizes, endpoints, strict=True):
-                runner = Runner(self.opened(stack, endpoint, size), endpoint.pid)
-                turns[self._label(name, size)] = functools.partial(runner.turn, seconds / SLICES)
-            return take_turns(turns, rounds * SLICES)
+        with Contest() as contest:
+            for name in (*names, ECHO) if self.control else names:
+                for size in (self.small, self.large):
+                    contest.enter(self._label(name, size), functools.partial(self._open, name, size, seconds / SLICES))
+            return contest.run(rounds * SLICES)
+
+    def _open(self, name: str, size: int, seconds: float, stack: ExitStack) -> Runner:
+        endpoint = stack.enter_context(self._running(name, size))
+        return Runner(self.opened(stack, endpoint, size), endpoint.pid, seconds)
 
     def _running(self, name: str, size: int) -> AbstractContextManager[Endpoint]:
         return running_echo() if name == ECHO else running(name, rules=size if self.rules else 0)
@@ -193,6 +198,7 @@ ROWS: tuple[Row, ...] = (
         FEW_FILTERS,
         MANY_FILTERS,
         functools.partial(open_subscribed, chunk=new_topics),
+        ("wardenmq", "mosquitto"),
     ),
     Growth(
         f"growth: rules, {KNOWN_TOPICS} topics",
@@ -208,6 +214,7 @@ ROWS: tuple[Row, ...] = (
         0,
         MANY_RULES,
         functools.partial(open_pair, chunk=new_topics),
+        ("wardenmq", "mosquitto"),
         rules=True,
     ),
 )

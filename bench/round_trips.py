@@ -1,8 +1,9 @@
 """Clients that publish to themselves, and how long each message was on its way.
 
-The time is taken from just before the write to the moment at which the kernel got the answer for the client's socket
-(SO_TIMESTAMPNS), not to when the load generator came to read it. So the generator's own work after the arrival is not
-part of the figure; what it needs the processor for, while the broker wants it too, is.
+The time is taken from just before the write, or from when a paced message was due, to the moment at which the kernel
+got the answer for the client's socket (SO_TIMESTAMPNS), not to when the load generator came to read it. So the
+generator's own work after the arrival is not part of the figure; what it needs the processor for, while the broker
+wants it too, is, and so is its being late with a paced message: a broker that stands still may make it so.
 """
 
 import ctypes
@@ -16,11 +17,11 @@ from collections import deque
 from collections.abc import Sequence
 
 from crowd import no_collections
+from streams import SETTLE_SECONDS, STALL_SECONDS
 from wire import packet, text
 
 PAYLOAD_BYTES = 64
-STALL_SECONDS = 5.0
-"""A run in which nothing arrives for so long is over; what is missing is lost."""
+PUBACK = 0x40
 TICK_SECONDS = 0.001
 RECEIVE_BYTES = 65_536
 PUBACK_BYTES = 4
@@ -42,7 +43,8 @@ def percentile(values: Sequence[int], share: float) -> float:
 class RoundTrips:
     """Let clients publish to themselves; every answer is compared with what was sent.
 
-    Sockets are in the order of their topics. Without `mqtt` plain packets are sent and expected, for an echo server.
+    Sockets are in the order of their topics. At QoS 1 a message is acknowledged at once, in a write of its own, as
+    client libraries do.
     """
 
     def __init__(self, sockets: Sequence[socket.socket], qos: int = 0) -> None:
@@ -57,7 +59,10 @@ class RoundTrips:
         self._numbers = {sock.fileno(): number for number, sock in enumerate(sockets)}
         self._open: list[deque[tuple[bytes, int]]] = [deque() for _ in sockets]
         self._tails = [b""] * len(self._sockets)
-        self._answers = [b""] * len(self._sockets)
+        self._come = [0] * len(self._sockets)
+        """Of each client's open messages how many have come back,"""
+        self._acknowledged = [0] * len(self._sockets)
+        """and for how many the PUBACK has. One is done when it has both."""
         self._poller = select.epoll()
         self._arrived = 0.0
         first, identifier = 0x30 | qos << 1, b"\x00\x01" if qos else b""
@@ -72,8 +77,15 @@ class RoundTrips:
 
     @property
     def lost(self) -> int:
-        """Messages that are missing."""
+        """Messages that are missing, or whose PUBACK is."""
         return self.sent - self.delivered
+
+    def settle(self) -> None:
+        """Take what comes though all has come: it counts as an alteration."""
+        end = time.monotonic() + STALL_SECONDS
+        while time.monotonic() < end and (events := self._poller.poll(SETTLE_SECONDS)):
+            for descriptor, _ in events:
+                self._take(self._numbers[descriptor])
 
     def clear(self) -> None:
         """Forget the times."""
@@ -97,7 +109,6 @@ class RoundTrips:
                 if time.monotonic() < end:
                     for number in arrived:
                         self._send(number)
-        self._acknowledge_rest()
 
     def round_robin(self, seconds: float, at_once: int) -> None:
         """Let `at_once` clients publish, wait for their messages, go on to the next ones, for so long."""
@@ -126,20 +137,21 @@ class RoundTrips:
                     break
                 while done < min(ticker.due, ticks):
                     done += 1
-                    self.late.append(ticker.late(done))
+                    late = ticker.late(done)
+                    self.late.append(late)
+                    began = time.time_ns() - late
                     for number in range(due, due + each):
-                        self._send(number % count)
+                        self._send(number % count, began)
                     due = (due + each) % count
             self._poller.unregister(ticker.fileno())
 
-    def _send(self, number: int) -> None:
+    def _send(self, number: int, began: int | None = None) -> None:
+        """Publish one message, whose time runs from now or from an earlier moment, in nanoseconds."""
         self.sent += 1
         data = self._heads[number] + b"%0*d" % (PAYLOAD_BYTES, self.sent)
-        self._open[number].append((data, time.time_ns()))
-        answer = self._answers[number]
-        self._answers[number] = b""
+        self._open[number].append((data, began or time.time_ns()))
         # A packet of this size always fits: nothing else waits in the socket's buffer.
-        self._sockets[number].send(answer + data)
+        self._sockets[number].send(data)
 
     def _poll(self, ticker: "Ticker | None" = None) -> list[int] | None:
         """Take what has arrived and tell whose; None if nothing came for too long."""
@@ -155,45 +167,53 @@ class RoundTrips:
         return None if now - self._arrived > STALL_SECONDS else arrived
 
     def _take(self, number: int) -> bool:
-        """Read what one client got; tell whether a message has come back."""
+        """Read what one client got; tell whether a message is done."""
         data, ancillary, _, _ = self._sockets[number].recvmsg(RECEIVE_BYTES, _ANCILLARY_BYTES)
         if not data:
             raise RuntimeError("the broker closed a client's connection")
         seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
-        data = self._tails[number] + data
+        data = self._take_packets(number, self._tails[number] + data)
         waiting, before = self._open[number], self.delivered
-        while waiting:
-            packet_sent, began = waiting[0]
-            size = len(packet_sent) + (PUBACK_BYTES if self._qos else 0)
-            if len(data) < size:
-                break
-            self._check(number, packet_sent, data[:size])
-            data = data[size:]
-            waiting.popleft()
+        while self._come[number] and (self._acknowledged[number] or not self._qos):
+            self._come[number] -= 1
+            self._acknowledged[number] -= self._qos
             self.delivered += 1
-            self.nanoseconds.append(seconds * 1_000_000_000 + nanoseconds - began)
-        self._tails[number] = data
+            self.nanoseconds.append(seconds * 1_000_000_000 + nanoseconds - waiting.popleft()[1])
         if data and not waiting:
-            raise RuntimeError(f"the broker sent {data.hex()}, which nobody asked for")
+            self.altered, data = True, b""  # nobody asked for it
+        self._tails[number] = data
         return self.delivered > before
 
-    def _check(self, number: int, sent: bytes, data: bytes) -> None:
+    def _take_packets(self, number: int, data: bytes) -> bytes:
+        """Take the packets that have come in whole, and return the rest."""
+        waiting = self._open[number]
+        while data:
+            if data[0] == PUBACK and self._qos:
+                if len(data) < PUBACK_BYTES:
+                    break
+                self.altered |= data[:PUBACK_BYTES] != b"\x40\x02\x00\x01" or self._acknowledged[number] >= len(waiting)
+                self._acknowledged[number] = min(self._acknowledged[number] + 1, len(waiting))
+                data = data[PUBACK_BYTES:]
+                continue
+            size = len(self._heads[number]) + PAYLOAD_BYTES
+            if len(data) < size:
+                break
+            if self._come[number] < len(waiting):
+                self._take_message(number, waiting[self._come[number]][0], data[:size])
+                self._come[number] += 1
+            else:
+                self.altered = True  # nobody asked for it
+            data = data[size:]
+        return data
+
+    def _take_message(self, number: int, sent: bytes, data: bytes) -> None:
         if not self._qos:
             self.altered |= data != sent
             return
-        acknowledged_first = data[0] == 0x40
-        puback = data[:PUBACK_BYTES] if acknowledged_first else data[-PUBACK_BYTES:]
-        publish = data[PUBACK_BYTES:] if acknowledged_first else data[:-PUBACK_BYTES]
         at = len(self._heads[number]) - 2
-        self._answers[number] += b"\x40\x02" + publish[at : at + 2]
-        same = publish[:at] == sent[:at] and publish[at + 2 :] == sent[at + 2 :]
-        self.altered |= not same or puback != b"\x40\x02\x00\x01"
-
-    def _acknowledge_rest(self) -> None:
-        for number, answer in enumerate(self._answers):
-            if answer:
-                self._sockets[number].send(answer)
-                self._answers[number] = b""
+        identifier = data[at : at + 2]
+        self.altered |= data[:at] != sent[:at] or data[at + 2 :] != sent[at + 2 :] or identifier == b"\0\0"
+        self._sockets[number].send(b"\x40\x02" + identifier)
 
 
 class Ticker:

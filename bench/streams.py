@@ -22,6 +22,8 @@ PAYLOAD_BYTES = 64
 RECEIVE_BYTES = 262_144
 STALL_SECONDS = 5.0
 """A run in which nothing arrives for so long is over; what is missing is lost."""
+SETTLE_SECONDS = 0.1
+"""So long is waited after the last turn for what should not come any more."""
 TOPIC_AT = slice(10, 15)
 """Where the number of the topic is in packets of fewer than 128 bytes."""
 _WRITABLE = select.EPOLLOUT | select.EPOLLONESHOT
@@ -37,7 +39,7 @@ class Load(Protocol):
 
     @property
     def lost(self) -> int:
-        """Deliveries that are missing."""
+        """Deliveries and acknowledgements that are missing or too many, each subscriber by itself."""
         ...
 
     @property
@@ -47,6 +49,10 @@ class Load(Protocol):
 
     def run(self, seconds: float) -> None:
         """Send for so long and wait for what is still on its way."""
+        ...
+
+    def settle(self) -> None:
+        """Take what comes though all has come."""
         ...
 
     def check(self) -> None:
@@ -99,17 +105,18 @@ def same_sized(
     return Chunk.of([packet(0x30, heads[n % topics] + b"%0*d" % (payload_bytes, n)) for n in range(messages)])
 
 
-def with_user_property() -> Chunk:
-    """Make MQTT 5 PUBLISH packets, each with a user property."""
-    head = text(b"bench/00000") + user_property(b"unit", b"celsius")
-    return Chunk.of([packet(0x30, head + b"%0*d" % (PAYLOAD_BYTES, n)) for n in range(CHUNK_MESSAGES)])
+def with_user_property(name: bytes, value: Callable[[int], bytes]) -> Chunk:
+    """Make MQTT 5 PUBLISH packets, each with a user property whose value for the n-th is `value(n)`."""
+    topic = text(b"bench/00000")
+    bodies = (topic + user_property(name, value(n)) + b"%0*d" % (PAYLOAD_BYTES, n) for n in range(CHUNK_MESSAGES))
+    return Chunk.of([packet(0x30, body) for body in bodies])
 
 
 def gateway(topics: int = 100, smallest: int = 20, largest: int = 200) -> Chunk:
     """Make PUBLISH packets of a gateway: the topics take turns, and the payloads are of many lengths."""
     lengths = random.Random(1)
     heads = [text(b"bench/%05d" % n) for n in range(topics)]
-    sizes = [lengths.randint(smallest, largest) for _ in range(CHUNK_MESSAGES)]
+    sizes = [lengths.randint(smallest, largest) for _ in range(max(CHUNK_MESSAGES, 4 * topics))]
     return Chunk.of([packet(0x30, heads[n % topics] + b"%0*d" % (size, n)) for n, size in enumerate(sizes)])
 
 
@@ -252,6 +259,14 @@ def drive(
             return
 
 
+def settle(epoll: select.epoll, take: Callable[[int], object]) -> None:
+    """Take what still comes, until nothing does for a moment."""
+    end = time.monotonic() + STALL_SECONDS
+    while time.monotonic() < end and (events := epoll.poll(SETTLE_SECONDS)):
+        for number, _ in events:
+            take(number)
+
+
 class Flow:
     """One publisher, and the subscribers that get all that it sends."""
 
@@ -289,6 +304,11 @@ class Flow:
         return True
 
 
+def difference(chunk: Chunk, sent: int, got: int) -> int:
+    """Count the messages by which two numbers of bytes differ; a part of one counts, too."""
+    return 0 if sent == got else max(1, abs(chunk.messages(sent) - chunk.messages(got)))
+
+
 class Stream:
     """Keep publishers ahead of their subscribers by a window of bytes, so that no broker has a reason to drop."""
 
@@ -311,9 +331,12 @@ class Stream:
 
     @property
     def lost(self) -> int:
-        """Deliveries that are missing."""
-        owed = sum(flow.sender.chunk.messages(flow.sender.sent) * len(flow.receivers) for flow in self._flows)
-        return owed - self.delivered
+        """Deliveries that are missing or too many, each subscriber by itself."""
+        return sum(
+            difference(flow.sender.chunk, flow.sender.sent, each.received)
+            for flow in self._flows
+            for each in flow.receivers
+        )
 
     @property
     def altered(self) -> bool:
@@ -323,6 +346,10 @@ class Stream:
     def run(self, seconds: float) -> None:
         """Send for so long and wait for what is still on its way."""
         drive(self._epoll, self._flows, self._actions, seconds)
+
+    def settle(self) -> None:
+        """Take what comes though all has come."""
+        settle(self._epoll, lambda number: self._actions[number]())
 
     def check(self) -> None:
         """Do nothing: all is looked at on the way."""
@@ -342,8 +369,8 @@ class FanIn:
         self._subscriber = subscriber
         self._received = 0
         self._parts: list[bytes] = []
-        self._checked = {chunk.data[TOPIC_AT]: 0 for _, chunk in publishers}
-        self._rings = {chunk.data[TOPIC_AT]: chunk.data for _, chunk in publishers}
+        self._by_topic = {sender.chunk.data[TOPIC_AT]: sender for sender in self._senders}
+        self._checked = dict.fromkeys(self._by_topic, 0)
         self._actions = {
             sock.fileno(): partial(self._writable, sender)
             for (sock, _), sender in zip(publishers, self._senders, strict=True)
@@ -363,8 +390,11 @@ class FanIn:
 
     @property
     def lost(self) -> int:
-        """Messages that are missing."""
-        return self._sent // self._size - self.delivered
+        """Messages that are missing or too many as of the last check, each publisher's by themselves."""
+        differences = (
+            difference(sender.chunk, sender.sent, self._checked[topic]) for topic, sender in self._by_topic.items()
+        )
+        return sum(differences) + any(self._parts)
 
     @property
     def complete(self) -> bool:
@@ -374,6 +404,10 @@ class FanIn:
     def run(self, seconds: float) -> None:
         """Send for so long and wait for what is still on its way."""
         drive(self._epoll, [self], self._actions, seconds)
+
+    def settle(self) -> None:
+        """Take what comes though all has come."""
+        settle(self._epoll, lambda number: self._actions[number]())
 
     def start(self) -> None:
         """Send without end."""
@@ -395,13 +429,13 @@ class FanIn:
     def check(self) -> None:
         """Tell the packets of the publishers apart, and compare each one's with what it sent."""
         data = b"".join(self._parts)
-        found: dict[bytes, list[bytes]] = {topic: [] for topic in self._rings}
+        found: dict[bytes, list[bytes]] = {topic: [] for topic in self._by_topic}
         for position in range(0, len(data) - len(data) % self._size, self._size):
             part = data[position : position + self._size]
             found.setdefault(part[TOPIC_AT], []).append(part)
-        self.altered |= len(found) > len(self._rings)
-        for topic, ring in self._rings.items():
-            self.altered |= not self._continues(topic, ring, b"".join(found[topic]))
+        self.altered |= len(found) > len(self._by_topic)
+        for topic, sender in self._by_topic.items():
+            self.altered |= not self._continues(topic, sender.chunk.data, b"".join(found[topic]))
         self._parts = [data[len(data) - len(data) % self._size :]]
 
     def _continues(self, topic: bytes, ring: bytes, data: bytes) -> bool:

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from brokers import Endpoint, apart, cpu_seconds, running, tree_environment, unavailable
+from processes import end_on_signals
 from streams import Load, same_sized
 from throughput import MANY, MANY_WINDOW_BYTES, WARM_UP_SECONDS, open_stream, open_window
 from windows import WINDOW
@@ -118,6 +119,7 @@ def main() -> int:
     parser.add_argument("--load", action="append", choices=list(LOADS), help="only this one; may be repeated [all]")
     parser.add_argument("--no-uvloop", action="store_true", help="run the brokers on asyncio's own loop")
     options = parser.parse_args()
+    end_on_signals()
     if options.rounds < 1 or options.seconds <= 0:
         parser.error("--rounds and --seconds must be positive")
     broker = "wardenmq-asyncio" if options.no_uvloop or unavailable("wardenmq") else "wardenmq"

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from streams import PAYLOAD_BYTES, RECEIVE_BYTES, STALL_SECONDS
+from streams import PAYLOAD_BYTES, RECEIVE_BYTES, STALL_SECONDS, settle
 from wire import Format
 
 RING = 2_000
@@ -13,19 +13,20 @@ RING = 2_000
 WINDOW = 100
 PREFIX = b"bench/"
 PUBACK, PUBREC, PUBREL, PUBCOMP = 0x40, 0x50, 0x62, 0x70
+DUP, RETAIN = 0x08, 0x01
 ACKNOWLEDGEMENT_BYTES = 4
 LOOK_AHEAD = 64
 """Packets that are looked at for whether they are of one type."""
 
 
 def runs(data: bytes, sizes: Mapping[int, int]) -> Iterator[tuple[int, bytes]]:
-    """Split whole packets of known sizes into runs of one type; ValueError for a packet of another type."""
+    """Split whole packets of known sizes into runs of one type; RuntimeError for a packet of another type."""
     position = 0
     while position < len(data):
         first = data[position]
         size = sizes.get(first)
         if size is None:
-            raise ValueError(f"a packet of type {first:02x} came")
+            raise RuntimeError(f"the broker sent a packet that begins with {first:02x}")
         firsts = data[position : position + size * LOOK_AHEAD : size]
         count = min(len(firsts) - len(firsts.lstrip(bytes((first,)))), (len(data) - position) // size)
         if not count:
@@ -45,6 +46,12 @@ def _answers(first: int, high: bytes, low: bytes) -> bytes:
     return bytes(answers)
 
 
+def _identifiers(high: bytes, low: bytes) -> bytes:
+    together = bytearray(2 * len(high))
+    together[0::2], together[1::2] = high, low
+    return bytes(together)
+
+
 class _Publisher:
     """Send numbered messages and take their acknowledgements, which have to come in order."""
 
@@ -60,7 +67,7 @@ class _Publisher:
         self._expected = {first: _cycle(first, RING * 2) for first in (self._final, PUBREC)}
         self._releases = _cycle(PUBREL, RING * 2)
         self._sizes = {PUBACK: 4} if qos == 1 else {PUBREC: 4, PUBCOMP: 4}
-        self._tail = b""
+        self.rest = b""
 
     def send(self, count: int) -> None:
         """Send the next messages; at most as many as the ring has."""
@@ -70,7 +77,7 @@ class _Publisher:
 
     def take(self) -> None:
         """Take what has come and answer it."""
-        data = self._tail + _received(self._sock)
+        data = self.rest + _received(self._sock)
         taken = 0
         for first, part in runs(data, self._sizes):
             taken += len(part)
@@ -82,11 +89,15 @@ class _Publisher:
             else:
                 self._sock.sendall(self._releases[at % RING * 4 : (at % RING + count) * 4])
                 self.received += count
-        self._tail = data[taken:]
+        self.rest = data[taken:]
 
 
 class _Subscriber:
-    """Acknowledge whatever comes and compare it with what was sent."""
+    """Acknowledge whatever comes and compare it with what was sent.
+
+    A packet identifier has to be one that is not in use: no message of the same read has it, of which none has been
+    acknowledged yet, and none whose PUBREL is still to come. PUBRELs come in the order of their messages.
+    """
 
     def __init__(self, sock: socket.socket, qos: int, layout: Format) -> None:
         self.received = self.delivered = 0
@@ -95,24 +106,27 @@ class _Subscriber:
         self._qos = qos
         self._layout = layout
         self._publish = 0x30 | qos << 1
-        self._sizes = {self._publish: layout.size} if qos == 1 else {self._publish: layout.size, PUBREL: 4}
+        # What nobody set, DUP or RETAIN, is seen as an alteration, and does not end the row.
+        self._sizes = {self._publish | flags: layout.size for flags in (0, DUP, RETAIN, DUP | RETAIN)}
+        if qos == 2:
+            self._sizes[PUBREL] = ACKNOWLEDGEMENT_BYTES
+        self._to_release = b""
+        """The identifiers of the messages whose PUBREL is to come, two bytes each, in their order."""
         self._expected = b"".join(layout.packet(0, n % RING, b"\0\0") for n in range(RING * 2))
-        self._tail = b""
+        self.rest = b""
 
     def take(self) -> None:
         """Take what has come and answer all of it in one write."""
-        data = self._tail + _received(self._sock)
+        data = self.rest + _received(self._sock)
         taken, answers = 0, b""
         for first, part in runs(data, self._sizes):
             taken += len(part)
-            if first == self._publish:
-                answers += self._take_messages(part)
-            else:
-                answers += _answers(PUBCOMP, part[2::4], part[3::4])
-                self.delivered += len(part) // ACKNOWLEDGEMENT_BYTES
-        self._tail = data[taken:]
+            answers += self._take_releases(part) if first == PUBREL else self._take_messages(part)
+        self.rest = data[taken:]
         if answers:
             self._sock.sendall(answers)
+        if self._qos == 1:
+            self._to_release = b""  # all are acknowledged, so their identifiers are free
 
     def _take_messages(self, part: bytes) -> bytes:
         count = len(part) // self._layout.size
@@ -121,7 +135,17 @@ class _Subscriber:
         self.received += count
         if self._qos == 1:
             self.delivered += count
+        self._to_release += _identifiers(high, low)
+        in_use = memoryview(self._to_release).cast("H").tolist()
+        self.altered |= len(set(in_use)) < len(in_use) or 0 in in_use
         return _answers(PUBACK if self._qos == 1 else PUBREC, high, low)
+
+    def _take_releases(self, part: bytes) -> bytes:
+        high, low = part[2::4], part[3::4]
+        self.altered |= part[1::4].strip(b"\2") != b"" or not self._to_release.startswith(_identifiers(high, low))
+        self._to_release = self._to_release[2 * len(high) :]
+        self.delivered += len(high)
+        return _answers(PUBCOMP, high, low)
 
 
 def _received(sock: socket.socket) -> bytes:
@@ -158,13 +182,19 @@ class Window:
 
     @property
     def lost(self) -> int:
-        """Deliveries that are missing."""
-        return self._publisher.sent * len(self._subscribers) - self.delivered
+        """Deliveries and last acknowledgements that are missing or too many, each subscriber by itself."""
+        sent = self._publisher.sent
+        ends = [self._publisher.acknowledged, *(subscriber.delivered for subscriber in self._subscribers)]
+        return sum(abs(sent - count) for count in ends) + sum(bool(end.rest) for end in self._ends.values())
 
     @property
     def altered(self) -> bool:
         """Tell whether a message or an acknowledgement was not the next one."""
         return any(end.altered for end in self._ends.values())
+
+    def settle(self) -> None:
+        """Take what comes though all has come."""
+        settle(self._epoll, lambda number: self._ends[number].take())
 
     def check(self) -> None:
         """Do nothing: all is looked at on the way."""

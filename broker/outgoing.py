@@ -336,7 +336,7 @@ class Outgoing:
         # not read yet, our last words among it. So we only stop writing, and wait for the peer to close.
         lingers = reason not in _AT_ONCE and transport.can_write_eof() and self._owner.may_linger()
         waiting = transport.get_write_buffer_size() > 0
-        if lingers or waiting or not transport.can_write_eof():  # a WebSocket's end takes the peer's word
+        if lingers or waiting or not transport.can_write_eof():  # the end of TLS takes the peer's word
             self._abort_timer = self._loop.call_later(
                 _LINGER if lingers and not waiting else _CLOSE_TIMEOUT, transport.abort
             )
