@@ -42,7 +42,7 @@ bench-install: ## Fetch what bench compares with: mosquitto through apt-get (as 
 	@command -v mosquitto >/dev/null 2>&1 || test -x /usr/sbin/mosquitto || { \
 		test "$$(id -u)" = 0 || { echo "Install mosquitto first, or run this as root." >&2; exit 1; }; \
 		apt-get update && apt-get install --yes --no-install-recommends mosquitto; }
-	@command -v npm >/dev/null 2>&1 && node -e 'process.exit(parseInt(process.versions.node) < 20)' || { \
+	@command -v npm >/dev/null 2>&1 && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { \
 		echo "aedes needs node 20 or newer with npm; they were not found." >&2; exit 1; }
 	npm install --prefix bench/.peers --no-save --no-audit --no-fund aedes@1.2.0
 
