@@ -45,6 +45,7 @@ def test_variants_are_kept_side_by_side() -> None:
 
 def test_a_topic_in_use_mostly_stays_and_a_round_of_too_many_is_mostly_found() -> None:
     cache = DecisionCache()
+    cache.keep(PUBLISH, "hot", True)
     kept = cache.decisions[PUBLISH]
     missed = 0
     for number in range(5_000):
