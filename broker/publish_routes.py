@@ -8,6 +8,7 @@ _HEAVY = 4
 _LIMIT = 4_096
 """Topics, each with the flags that it was published with."""
 _TURNED_AWAY = 65_536
+"""Routes that are not kept for want of room before those that are kept give way."""
 _TOPIC_LIMIT = 512
 """Bytes; longer topics are decided each time, so that what is remembered is bounded in bytes too."""
 
