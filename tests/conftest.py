@@ -10,8 +10,8 @@ from wardenmq.store.directory import Directory
 
 from .processes import ANY_PORTS, ServerProcess
 
-# The same inputs each time, so that a change is to blame when a test fails.
-settings.register_profile("test", derandomize=True, deadline=None)
+# The same inputs each time, so that a change is to blame when a test fails, and not how fast the machine made them.
+settings.register_profile("test", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("test")
 # `make fuzz` looks for longer; what it finds is replayed by later runs from Hypothesis's own directory.
 settings.register_profile("fuzz", max_examples=4_000, deadline=None, suppress_health_check=list(HealthCheck))

@@ -29,7 +29,7 @@ class Line:
 
     async def read(self) -> Packet:
         """Take the next packet that the broker has sent."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             first, length, shift = (await self.writer.sent.readexactly(1))[0], 0, 0
             while True:
                 digit = (await self.writer.sent.readexactly(1))[0]

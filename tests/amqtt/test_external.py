@@ -66,7 +66,7 @@ async def test_a_client_in_memory(kind: Kind) -> None:
         line.feed(wire.acknowledge(PUBACK, got.packet_id), wire.PING)
         assert (await line.read()).kind == wire.PINGRESP
         line.feed(wire.GOODBYE)
-        await asyncio.wait_for(served, 5)
+        await asyncio.wait_for(served, 30)
         assert line.writer.closed
 
 
@@ -99,7 +99,7 @@ async def test_a_line_that_ends_publishes_the_will(kind: Kind, end: Callable[[Li
         assert (await line.read()).kind == wire.PINGRESP
         end(line)
         assert (await watcher.message()).payload == b"bye"
-        await asyncio.wait_for(served, 5)
+        await asyncio.wait_for(served, 30)
 
 
 async def test_a_cancelled_call_is_a_lost_connection() -> None:
@@ -140,7 +140,7 @@ async def test_only_while_the_broker_runs() -> None:
 async def test_a_peer_without_an_address(kind: Kind) -> None:
     async with _running(kind) as party:
         line = Line(peer=None)
-        await asyncio.wait_for(_connected(party, line), 5)
+        await asyncio.wait_for(_connected(party, line), 30)
         assert line.writer.closed
 
 
@@ -148,7 +148,7 @@ async def test_a_shutdown_ends_the_call() -> None:
     line = Line()
     async with _running(Broker, {**OPEN, path_of(EventRecorder): {}}) as party:
         served = await _introduce(party, line, "c1")
-    await asyncio.wait_for(served, 5)
+    await asyncio.wait_for(served, 30)
     assert line.writer.closed
     assert "disconnected" in [event[0] for event in party.plugin(EventRecorder).events]
 
@@ -168,10 +168,10 @@ async def test_max_connections() -> None:
         second.feed(wire.connect("c2"))
         got = await second.read()
         assert (got.kind, got.body) == (CONNACK, b"\x00\x03")
-        await asyncio.wait_for(refused, 10)
+        await asyncio.wait_for(refused, 30)
         assert second.writer.closed
         first.feed(wire.GOODBYE)
-        await asyncio.wait_for(served, 5)
+        await asyncio.wait_for(served, 30)
         await _introduce(party, Line(), "c3")
 
 
@@ -181,7 +181,7 @@ async def test_a_packet_too_large_is_not_read() -> None:
         line = Line()
         served = await _introduce(party, line, "c1")
         line.feed(b"\x30\xff\xff\xff\x7f")
-        await asyncio.wait_for(served, 5)
+        await asyncio.wait_for(served, 30)
 
 
 async def test_a_length_that_is_none() -> None:
@@ -189,7 +189,7 @@ async def test_a_length_that_is_none() -> None:
         line = Line()
         served = await _introduce(party, line, "c1")
         line.feed(b"\x30\xff\xff\xff\xff")
-        await asyncio.wait_for(served, 5)
+        await asyncio.wait_for(served, 30)
 
 
 async def test_a_writer_that_does_not_drain() -> None:
@@ -222,7 +222,7 @@ async def test_a_writer_that_fails() -> None:
         served = await _introduce(party, line, "c1")
         line.writer.fails = True
         line.feed(wire.PING)
-        await asyncio.wait_for(served, 5)
+        await asyncio.wait_for(served, 30)
         await until(lambda: "c1" not in party.broker.sessions)
 
 
@@ -236,7 +236,7 @@ async def test_order_while_a_plugin_decides() -> None:
         line.feed(*(wire.publish("t", b"%d" % number, 1, number + 1) for number in range(20)))
         line.hang_up()
         assert await watcher.messages(20) == [b"%d" % number for number in range(20)]
-        await asyncio.wait_for(served, 5)
+        await asyncio.wait_for(served, 30)
 
 
 # -- over real transports, with real clients
@@ -245,7 +245,7 @@ async def test_order_while_a_plugin_decides() -> None:
 async def _exchange(uri: str) -> None:
     """Have amqtt's own client send itself a message."""
     client = MQTTClient(config={"auto_reconnect": False, "plugins": {}})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await client.connect(uri)
         await client.subscribe([("t", 1)])
         await client.publish("t", b"x" * 10_000, 1)

@@ -256,7 +256,7 @@ async def test_sys() -> None:
     assert set(stock) == set(ours) == SYS_TOPICS
     for values in (stock, ours):
         assert before <= int(values.pop("time")) <= time.time()
-        assert 0 <= int(values.pop("uptime")) <= 10
+        assert 0 <= int(values.pop("uptime")) <= time.time() - before + 1
         assert values.pop("uptime/formatted").endswith(b"+00:00")
         assert float(values.pop("heap/size")) > 1
         assert float(values.pop("heap/maximum")) > 1
@@ -305,7 +305,7 @@ async def test_entry_points(kind: Kind) -> None:
     await broker.start()
     try:
         assert {"FileAuthPlugin", "TopicTabooPlugin"} <= {type(p).__name__ for p in broker.plugins_manager.plugins}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             party = Party(broker, None)  # type: ignore[arg-type]
             client = MQTTClient(config={"auto_reconnect": False, "plugins": {}})
             host, port = party.address

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .node import Node
+from .node import Node, NodeEnded
 from .party import PROPERTIES, SECONDS, Filter, Kind, Options, Party, Properties, Received, Refused
 from .places import Place
 
@@ -114,6 +114,15 @@ class MqttJsParty(Party):
         self._authenticating = asyncio.create_task(self.ask("authenticate", properties=properties))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionError):
+            await self._read_to_the_end(reader)
+        ended = await self.node.obituary()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(NodeEnded(ended))
+        raise NodeEnded(ended)
+
+    async def _read_to_the_end(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
             said = json.loads(line)
             if "event" in said:
@@ -130,6 +139,9 @@ class MqttJsParty(Party):
     async def ask(self, command: str, **arguments: Any) -> Any:
         """Have a command carried out; raises CommandFailed."""
         assert self._writer is not None
+        assert self._reading is not None
+        if self._reading.done():
+            await self._reading
         number = len(self._answers) + 1
         while number in self._answers:
             number += 1
@@ -206,5 +218,5 @@ class MqttJsParty(Party):
             return
         self._writer.close()
         self._reading.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, NodeEnded):  # who asked for something was told
             await self._reading

@@ -33,8 +33,12 @@ FOUND = find()
 MISSING = "no node and npm on this machine (apt install nodejs npm), so MQTT.js cannot be tested"
 
 
+class NodeEnded(Exception):
+    """The Node process is gone; the text is its status and what it wrote."""
+
+
 class Node:
-    """The Node process of one test process, started when the first test wants it."""
+    """The Node process of one test process, started when a test wants it and none runs."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -43,18 +47,31 @@ class Node:
         self._errors = TemporaryFile("w+")  # noqa: SIM115 - `close` closes it
 
     async def address(self) -> tuple[str, int]:
-        """Give the address at which it takes clients, after starting it if need be."""
-        if self._process is None:
+        """Give the address at which it takes clients, after starting it if need be.
+
+        One that died failed the test that it died in; the tests after that one get another.
+        """
+        if self._process is None or self._process.poll() is not None:
             await asyncio.to_thread(self._start)
-        elif self._process.poll() is not None:
-            self._errors.seek(0)
-            pytest.fail(f"the Node process ended with status {self._process.returncode}: {self._errors.read()}")
         return "127.0.0.1", self._port
+
+    async def obituary(self) -> str:
+        """Say how the process ended, once it has; it closes its sockets first."""
+        assert self._process is not None
+        status = await asyncio.to_thread(self._process.wait, START_SECONDS)
+        self._errors.seek(0)
+        return f"the Node process ended with status {status}: {self._errors.read()}"
+
+    def kill(self) -> None:
+        """End the process without a word, as the kernel does when memory runs out."""
+        assert self._process is not None
+        self._process.kill()
 
     def _start(self) -> None:
         assert FOUND is not None, MISSING
         node, npm = FOUND
         self._install(npm)
+        self._forget()
         self._process = subprocess.Popen(
             [node, str(SOURCE / "driver.js")],
             env=os.environ | {"NODE_PATH": str(self._directory / "node_modules")},
@@ -90,8 +107,15 @@ class Node:
                 say(f"npm could not install MQTT.js: {done.stderr[-2000:]}")
             installed.write_text(wanted)
 
-    def close(self) -> None:
-        """End the process, which ends when its standard input does."""
+    def _forget(self) -> None:
+        """Have the process end, which it does when its standard input ends, and drop what it wrote."""
         if self._process is not None:
             self._process.communicate(timeout=START_SECONDS)
+            self._process = None
+        self._errors.seek(0)
+        self._errors.truncate()
+
+    def close(self) -> None:
+        """End the process."""
+        self._forget()
         self._errors.close()

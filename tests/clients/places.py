@@ -11,6 +11,7 @@ import trustme
 from wardenmq.broker.broker import Broker
 from wardenmq.broker.settings import MqttSettings
 
+from ..clocks import ignore_stalls
 from ..engine.brokers import ANONYMOUS
 
 LISTENERS = {"tcp": "default", "ws": "ws", "tls": "tls", "wss": "wss"}
@@ -67,6 +68,7 @@ async def open_place(
         },
         "plugins": {name: dict(options) for name, options in (ANONYMOUS if plugins is None else plugins).items()},
     }
+    ignore_stalls()
     broker = Broker(config, settings=settings, directory=directory)
     await broker.start()
     try:

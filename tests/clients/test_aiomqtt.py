@@ -9,12 +9,12 @@ from wardenmq.broker.broker import Broker
 
 from ..engine.conditions import until
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 def _client(broker: Broker, identifier: str, version: aiomqtt.ProtocolVersion) -> aiomqtt.Client:
     host, port = broker.addresses["default"]
-    return aiomqtt.Client(host, port, identifier=identifier, protocol=version)
+    return aiomqtt.Client(host, port, identifier=identifier, protocol=version, timeout=LIMIT)
 
 
 async def _take(client: aiomqtt.Client, count: int) -> list[aiomqtt.Message]:

@@ -16,6 +16,7 @@ from wardenmq.broker.broker import Broker
 from wardenmq.store.directory import Directory
 from wardenmq.store.records import Rule
 
+from ..clocks import ignore_stalls
 from ..engine.brokers import ANONYMOUS
 from ..engine.conditions import until
 from ..engine.test_rules import PLUGINS
@@ -38,6 +39,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def serving(listener: dict[str, Any], directory: Directory | None = None) -> AsyncIterator[Broker]:
+    ignore_stalls()
     plugins = dict(ANONYMOUS) if directory is None else {name: dict(options) for name, options in PLUGINS.items()}
     broker = Broker({"listeners": {"default": listener}, "plugins": plugins}, directory=directory)
     await broker.start()
@@ -50,7 +52,7 @@ async def serving(listener: dict[str, Any], directory: Directory | None = None) 
 async def assert_round_trip(client: aiomqtt.Client) -> None:
     await client.subscribe("a/#", qos=1)
     await client.publish("a/b", b"x" * 100_000, qos=1)
-    message = await asyncio.wait_for(anext(aiter(client.messages)), 10)
+    message = await asyncio.wait_for(anext(aiter(client.messages)), 30)
     assert (str(message.topic), message.payload) == ("a/b", b"x" * 100_000)
 
 
@@ -58,7 +60,7 @@ async def test_a_client_publishes_to_itself_over_tls(tmp_path: Path) -> None:
     authority = trustme.CA()
     async with serving({"type": "tcp", **listener_keys(authority, tmp_path)}) as broker:
         host, port = broker.addresses["default"]
-        async with aiomqtt.Client(host, port, identifier="c", tls_context=trusting(authority)) as client:
+        async with aiomqtt.Client(host, port, identifier="c", tls_context=trusting(authority), timeout=30) as client:
             await assert_round_trip(client)
             session = broker.registry.get("c")
             assert session is not None
@@ -76,7 +78,7 @@ async def test_a_certificate_gives_the_client_its_user_name(tmp_path: Path) -> N
         host, port = broker.addresses["default"]
         context = trusting(authority)
         authority.issue_cert("device.example", common_name="sensor-7").configure_cert(context)
-        async with aiomqtt.Client(host, port, identifier="c", tls_context=context) as client:
+        async with aiomqtt.Client(host, port, identifier="c", tls_context=context, timeout=30) as client:
             await assert_round_trip(client)
             session = broker.registry.get("c")
             assert session is not None
@@ -84,7 +86,7 @@ async def test_a_certificate_gives_the_client_its_user_name(tmp_path: Path) -> N
         stranger = trusting(authority)
         authority.issue_cert("device.example", common_name="sensor-8").configure_cert(stranger)
         with pytest.raises(aiomqtt.MqttError):
-            async with aiomqtt.Client(host, port, identifier="d", tls_context=stranger):
+            async with aiomqtt.Client(host, port, identifier="d", tls_context=stranger, timeout=30):
                 pass
     await directory.close()
 
@@ -93,10 +95,10 @@ async def test_a_client_stays_while_the_certificate_is_exchanged(tmp_path: Path)
     old, new = trustme.CA(), trustme.CA()
     async with serving(listener_keys(old, tmp_path)) as broker:
         host, port = broker.addresses["default"]
-        async with aiomqtt.Client(host, port, identifier="old", tls_context=trusting(old)) as first:
+        async with aiomqtt.Client(host, port, identifier="old", tls_context=trusting(old), timeout=30) as first:
             listener_keys(new, tmp_path)
             assert broker.reload_certificates() == []
-            async with aiomqtt.Client(host, port, identifier="new", tls_context=trusting(new)) as second:
+            async with aiomqtt.Client(host, port, identifier="new", tls_context=trusting(new), timeout=30) as second:
                 await assert_round_trip(second)
             await assert_round_trip(first)
 

@@ -7,6 +7,7 @@ from typing import Any
 from wardenmq.broker.broker import Broker
 from wardenmq.broker.settings import MqttSettings
 
+from ..clocks import ignore_stalls
 from .wire import Client
 
 ANONYMOUS: dict[str, dict[str, Any]] = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
@@ -23,6 +24,7 @@ async def running_broker(
         "listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:0"}},
         "plugins": {name: dict(options) for name, options in (ANONYMOUS if plugins is None else plugins).items()},
     }
+    ignore_stalls()
     broker = Broker(config, settings=settings, directory=directory)
     await broker.start()
     try:

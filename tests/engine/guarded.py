@@ -1,6 +1,7 @@
 """A broker that asks a credential store, and what the engine remembers of its answers."""
 
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -71,11 +72,14 @@ class Guarded:
 
 @asynccontextmanager
 async def guarding(
-    *usernames: str, settings: MqttSettings | None = None, plugins: Mapping[str, Mapping[str, Any]] = PLUGINS
+    *usernames: str,
+    settings: MqttSettings | None = None,
+    plugins: Mapping[str, Mapping[str, Any]] = PLUGINS,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Guarded]:
-    """Run a broker with a credential store that has these logins, and `root`, whom no rule holds."""
+    """Run a broker with a credential store by this clock that has these logins, and `root`, whom no rule holds."""
     async with AsyncExitStack() as stack:
-        directory = await Directory.open(":memory:")
+        directory = await Directory.open(":memory:", clock=clock)
         stack.push_async_callback(directory.close)
         broker = await stack.enter_async_context(running_broker(plugins, settings, directory))
         guarded = Guarded(Clients5(broker, stack), directory)

@@ -1166,7 +1166,7 @@ class TestCounting:
     """`Broker.limits` tells why connections were closed."""
 
     async def test_connections_that_do_not_open_in_time(self) -> None:
-        async with serving5(settings=MqttSettings(connect_timeout=0.3)) as clients:
+        async with serving5(settings=MqttSettings(connect_timeout=0.5)) as clients:
             silent, slow = await clients.open(), await clients.open()
             slow.send(wire.connect("c")[:5])
             for client in (silent, slow):

@@ -26,6 +26,7 @@ from wardenmq.broker.session import Session
 from wardenmq.broker.settings import MqttSettings
 from wardenmq.broker.traffic import Traffic
 
+from ..clocks import ignore_stalls
 from . import access_plugins, wire, wire5
 from .costs import packets
 from .packets5 import P, parse
@@ -294,6 +295,7 @@ class Place:
 @asynccontextmanager
 async def playing(settings: MqttSettings | None = None, *, in_runs: bool = True) -> AsyncIterator[Place]:
     """Run a broker, with runs or without."""
+    ignore_stalls()
     clock = Clock()
     reader = PacketReader if in_runs else _one_by_one
     config = {"listeners": {LISTENER: {"type": "external"}}, "plugins": PLUGINS}

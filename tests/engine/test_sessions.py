@@ -4,6 +4,7 @@ import pytest
 from wardenmq.broker.routing.topics import InvalidTopic
 from wardenmq.broker.settings import MqttSettings
 
+from ..clocks import WallClock
 from .brokers import Clients, serving
 from .conditions import until
 from .wire import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Client, acknowledge, connect, publish, subscribe
@@ -255,22 +256,24 @@ async def test_too_many_open_qos_2_publishes_close_the_connection() -> None:
         await client.hung_up()
 
 
-async def test_a_session_expires() -> None:
+async def test_a_session_expires(clock: WallClock) -> None:
     """After `session_expiry_interval` it is gone (section 4.1 allows it)."""
-    async with serving(settings=MqttSettings(session_expiry_interval=0.3)) as clients:
+    async with serving(settings=MqttSettings(session_expiry_interval=3_600)) as clients:
         await _away(clients, ("t", 1))
+        clock.advance(3_601)
         await until(lambda: clients.broker.registry.get("c1") is None)
         assert clients.broker.router.subscription_count == 0
         client = await clients.open()
         assert await client.connect("c1", clean=False) is False
 
 
-async def test_a_session_in_use_does_not_expire() -> None:
+async def test_a_session_in_use_does_not_expire(clock: WallClock) -> None:
     """[MQTT-4.1.0-2]: the interval runs while the client is away only."""
-    async with serving(settings=MqttSettings(session_expiry_interval=0.3)) as clients:
+    async with serving(settings=MqttSettings(session_expiry_interval=3_600)) as clients:
         await _away(clients, ("a", 1), client_id="gone")
         await _away(clients, ("a", 1), client_id="stays")
         client = await _back(clients, "stays")
+        clock.advance(3_601)
         await until(lambda: clients.broker.registry.get("gone") is None)
         await client.ping()
         assert clients.broker.registry.get("stays") is not None

@@ -9,19 +9,10 @@ import pytest_asyncio
 from wardenmq.broker import validity
 from wardenmq.store.records import Change
 
+from ..clocks import WallClock
 from .conditions import until
 from .guarded import Guarded, guarding
 from .wire import Will
-
-
-class WallClock:
-    """The time of day, which somebody may set."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
 
 
 @pytest.fixture
@@ -130,16 +121,19 @@ async def test_many_ends_do_not_put_each_other_off(guarded: Guarded, clock: Wall
     await bob.ping()
 
 
-async def test_many_that_end_at_once_leave_others_their_turn(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_that_end_at_once_leave_others_their_turn(
+    guarded: Guarded, clock: WallClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(validity, "_TURN", 0.0)
     clients = [await guarded.connected("alice", f"c{number}") for number in range(20)]
     registry = guarded.clients.broker.registry
     left: list[int] = []
     principal = guarded.session("c0").identity.principal
     assert principal is not None
-    ends = time.time() + 0.1
+    ends = time.time() + 3_600
     for session in list(registry):
         guarded.clients.broker._engine.validity.set(session, ends)
+    clock.advance(3_601)
     while registry.connected_count:
         left.append(registry.connected_count)
         await asyncio.sleep(0)

@@ -124,7 +124,7 @@ class Kind:
                 assert (await open_websocket(stream)).startswith("HTTP/1.1 101 ")
                 return await connect_in_frames(stream, client_id)
             stream.writer.write(connect(client_id))
-            return await asyncio.wait_for(stream.reader.readexactly(4), 5)
+            return await asyncio.wait_for(stream.reader.readexactly(4), 30)
         except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             return b""
 
@@ -184,7 +184,8 @@ async def test_behind_a_proxy_the_announced_address_has_the_rate() -> None:
 
 
 async def test_too_many_to_be_told_are_cut_off(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wardenmq.broker.listeners.limits._EXPLANATIONS", 0.2)
+    monkeypatch.setattr("wardenmq.broker.listeners.limits._EXPLANATIONS", SLOW)
+    monkeypatch.setattr("wardenmq.broker.listeners.limits._ADDRESS_BURST", 1 / SLOW)
     kind = Kind("ssl", authority)
     async with listening(kind.keys, MqttSettings(max_connections=1)) as way:
         assert await kind.answer(way, "first") == b"\x20\x02\x00\x00"
@@ -227,7 +228,8 @@ async def test_a_socket_in_a_handshake_counts(slow_kind: Kind) -> None:
 async def test_a_socket_in_a_handshake_has_a_time_limit(slow_kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     async with listening(slow_kind.keys, MqttSettings(connect_timeout=0.2)) as way:
-        stream = await begin(way, slow_kind)
+        stream = await way.stream()
+        stream.writer.write(BEGINNINGS[slow_kind.name])
         await stream.rest()
         await until(lambda: way.listener.handshaking == way.broker.live_connections == 0)
         assert "no handshake in time" in caplog.text
@@ -238,12 +240,14 @@ async def test_handshakes_and_connect_have_one_time_limit_together(
 ) -> None:
     """What the handshakes take is not given once more to the CONNECT."""
     caplog.set_level("INFO")
-    async with listening(slow_kind.keys, MqttSettings(connect_timeout=1.0)) as way:
+    limit = 3_600.0
+    async with listening(slow_kind.keys, MqttSettings(connect_timeout=limit)) as way:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         stream = await way.stream()
         await until(lambda: way.listener.handshaking == 1)
-        await until(lambda: loop.time() - begun > 0.6)
+        accepted = loop.time()
+        await until(lambda: loop.time() - accepted > 0.3)
         if slow_kind.name == "proxy":
             stream.writer.write(proxied())
         else:
@@ -252,14 +256,19 @@ async def test_handshakes_and_connect_have_one_time_limit_together(
             if slow_kind.name != "ssl":
                 await open_websocket(stream)
         await until(lambda: len(way.listener.connections) == 1)
-        await until(lambda: "not connected in time" in caplog.text)
-        assert 0.9 < loop.time() - begun < 1.4
+        (connection,) = way.listener.connections
+        timer = connection._opening_timer
+        assert timer is not None
+        assert begun + limit - 0.1 < timer.when() < accepted + limit + 0.1  # uvloop looks at its clock now and then
+        connection._connect_timed_out()
+        assert "not connected in time" in caplog.text
+        await stream.rest()
 
 
 async def test_a_socket_in_a_handshake_does_not_outlive_the_broker(slow_kind: Kind) -> None:
     async with listening(slow_kind.keys, MqttSettings(connect_timeout=3_600)) as way:
         streams = [await begin(way, slow_kind) for _ in range(3)]
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await way.broker.shutdown()
         assert (way.listener.handshaking, way.broker.live_connections) == (0, 0)
         for stream in streams:
@@ -270,12 +279,12 @@ async def test_sockets_accepted_in_the_very_moment_of_the_end(slow_kind: Kind) -
     """Their tasks have not taken a step yet."""
     async with listening(slow_kind.keys, MqttSettings(connect_timeout=3_600)) as way:
         host, port = way.broker.addresses["default"]
-        with socket.create_connection((host, port), timeout=5) as client:
+        with socket.create_connection((host, port), timeout=30) as client:
             client.sendall(BEGINNINGS[slow_kind.name])
             (acceptor,) = way.listener._servers
             acceptor._accept()  # pyright: ignore
             assert way.listener.handshaking == 1
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(30):
                 await way.broker.shutdown()
             assert (way.listener.handshaking, way.broker.live_connections) == (0, 0)
             with suppress(ConnectionError):
@@ -283,9 +292,11 @@ async def test_sockets_accepted_in_the_very_moment_of_the_end(slow_kind: Kind) -
 
 
 async def test_a_connection_that_is_there_survives_other_handshakes(slow_kind: Kind) -> None:
-    async with listening(slow_kind.keys, MqttSettings(connect_timeout=0.1)) as way:
-        assert await slow_kind.answer(way) == b"\x20\x02\x00\x00"
-        stream = await begin(way, slow_kind)
+    async with listening(slow_kind.keys, MqttSettings(connect_timeout=0.5)) as way:
+        while await slow_kind.answer(way) != b"\x20\x02\x00\x00":
+            pass  # the machine stalled, and the time was over
+        stream = await way.stream()
+        stream.writer.write(BEGINNINGS[slow_kind.name])
         await stream.rest()
         session = way.broker.registry.get("c")
         assert session is not None and session.link is not None
@@ -331,7 +342,7 @@ async def test_plain_tcp_without_files_neither_hangs_nor_floods_the_log(
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     async with listening() as way:
         address = way.broker.addresses["default"]
-        with socket.create_connection(address, timeout=5) as waiting, no_more_files():
+        with socket.create_connection(address, timeout=30) as waiting, no_more_files():
             waiting.setblocking(False)
             # uvloop's library closes those that there is no file for, asyncio's loop has them wait
             await until(lambda: "accepting connections pauses" in caplog.text or has_ended(waiting))
@@ -368,10 +379,10 @@ async def test_a_plain_socket_accepted_in_the_very_moment_of_the_end() -> None:
         (acceptor,) = way.listener._servers
         if not isinstance(acceptor, Acceptor):
             return  # uvloop's own, which has no such moment
-        with socket.create_connection(way.broker.addresses["default"], timeout=5) as client:
+        with socket.create_connection(way.broker.addresses["default"], timeout=30) as client:
             acceptor._accept()  # pyright: ignore
             assert way.listener.handshaking == 1
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(30):
                 await way.broker.shutdown()
             assert (way.listener.handshaking, way.broker.live_connections) == (0, 0)
             with suppress(ConnectionError):

@@ -277,12 +277,12 @@ async def test_before_tls(authority: Authority) -> None:
     keys = authority.issue("127.0.0.1").keys
     async with listening(ssl=True, proxy_protocol=True, **keys) as way:
         host, port = way.broker.addresses["default"]
-        raw = socket.create_connection((host, port), timeout=5)
+        raw = socket.create_connection((host, port), timeout=30)
         raw.sendall(proxied())
         raw.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=raw, ssl=authority.client(), server_hostname="127.0.0.1")
         writer.write(connect("c"))
-        assert await asyncio.wait_for(reader.readexactly(4), 5) == b"\x20\x02\x00\x00"
+        assert await asyncio.wait_for(reader.readexactly(4), 30) == b"\x20\x02\x00\x00"
         assert way.requests[0].peer_host == SOURCE[0]
         assert way.requests[0].listener == "ssl:default"
         writer.transport.abort()
@@ -303,7 +303,7 @@ async def test_in_one_segment_with_the_hello_of_tls(authority: Authority) -> Non
             except ssl.SSLWantReadError:
                 stream.writer.write(first + outgoing.read())
                 first = b""
-                incoming.write(await asyncio.wait_for(stream.reader.read(65_536), 5))
+                incoming.write(await asyncio.wait_for(stream.reader.read(65_536), 30))
         tls.write(connect("c"))
         stream.writer.write(outgoing.read())
         await until(lambda: [request.peer_host for request in way.requests] == [SOURCE[0]])
@@ -320,7 +320,7 @@ async def test_before_a_websocket() -> None:
 
 async def test_before_a_secure_websocket(authority: Authority) -> None:
     async with listening(type="ws", ssl=True, proxy_protocol=True, **authority.issue("127.0.0.1").keys) as way:
-        raw = socket.create_connection(way.broker.addresses["default"], timeout=5)
+        raw = socket.create_connection(way.broker.addresses["default"], timeout=30)
         raw.sendall(proxied2(0x21, IPV6))
         raw.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=raw, ssl=authority.client(), server_hostname="127.0.0.1")

@@ -565,7 +565,7 @@ async def test_mqtt_through_frames_of_every_size() -> None:
             stream.writer.write(sent)
             answer = b""
             while b"\xd0\x00" not in answer:
-                answer += await asyncio.wait_for(stream.reader.read(65_536), 5)
+                answer += await asyncio.wait_for(stream.reader.read(65_536), 30)
             assert b"\x20\x02\x00\x00" in answer
             assert b"x" * 300 in answer
             stream = await way.stream()
@@ -579,7 +579,7 @@ async def test_a_text_frame_at_the_listener_is_closed_with_1003() -> None:
         await open_websocket(stream)
         stream.writer.write(frame(TEXT, wire.connect("c")))
         assert (
-            await asyncio.wait_for(stream.reader.readexactly(4), 5)
+            await asyncio.wait_for(stream.reader.readexactly(4), 30)
             == frame(CLOSE, struct.pack("!H", 1003) + b"MQTT needs binary frames", masked=False)[:4]
         )
         await stream.rest()

@@ -13,8 +13,9 @@ from wardenmq.broker.broker import Broker
 from wardenmq.broker.listeners.bound_listener import BoundListener
 from wardenmq.broker.settings import MqttSettings
 
+from ..clocks import ignore_stalls
 from ..engine.wire import CONNACK, Client, connect
-from .echoing import BINARY, frame, request
+from .echoing import BINARY, TIME_LIMIT, frame, request
 
 
 class Witness(BaseAuthPlugin):
@@ -36,7 +37,7 @@ class Stream:
         self.reader = reader
         self.writer = writer
 
-    async def rest(self, seconds: float = 5.0) -> bytes:
+    async def rest(self, seconds: float = TIME_LIMIT) -> bytes:
         """Read until the server ends the stream, in whatever way."""
         data = b""
         try:
@@ -105,6 +106,7 @@ async def listening(
         "listeners": {"default": {"bind": "127.0.0.1:0", **(listener or {}), **keys}},
         "plugins": {"tests.listeners.ways_in.Witness": {}},
     }
+    ignore_stalls()
     broker = Broker(config, settings=settings)
     await broker.start()
     try:
@@ -118,14 +120,14 @@ async def listening(
 async def open_websocket(stream: Stream, *origins: str) -> str:
     """Send the opening request of a WebSocket and give the answer's head."""
     stream.writer.write(request(origins=origins))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return (await stream.reader.readuntil(b"\r\n\r\n")).decode()
 
 
 async def connect_in_frames(stream: Stream, client_id: str = "c") -> bytes:
     """Send a CONNECT in a frame and give the CONNACK that comes in one."""
     stream.writer.write(frame(BINARY, connect(client_id)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         head = await stream.reader.readexactly(2)
         assert head[0] == 0x80 | BINARY
         answer = await stream.reader.readexactly(head[1])

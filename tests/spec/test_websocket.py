@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 from wardenmq.broker.broker import Broker
 
+from ..clocks import ignore_stalls
 from ..engine import wire, wire5
 from ..engine.brokers import ANONYMOUS
 from ..engine.wire import CONNACK, PING, PINGRESP, PUBLISH, SUBACK
@@ -32,6 +33,7 @@ in_each_version = pytest.mark.parametrize("version", VERSIONS.values(), ids=VERS
 
 @asynccontextmanager
 async def _listening() -> AsyncIterator[int]:
+    ignore_stalls()
     broker = Broker({"listeners": {"default": {"type": "ws", "bind": "127.0.0.1:0"}}, "plugins": dict(ANONYMOUS)})
     await broker.start()
     try:

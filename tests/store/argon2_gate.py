@@ -5,7 +5,7 @@ import threading
 
 from wardenmq.store.credentials.stored_secrets import HOUSE_PREFIX
 
-TIME_LIMIT = 10.0
+TIME_LIMIT = 30.0
 
 
 class Argon2Gate:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-TIME_LIMIT = 10.0
+TIME_LIMIT = 30.0
 
 
 async def until(condition: Callable[[], bool]) -> None:

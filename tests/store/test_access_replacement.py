@@ -402,7 +402,7 @@ async def test_the_loop_has_its_turn_while_a_lot_is_prepared(house: Directory, m
     def waiting(new: AccessConfiguration, at: int) -> Write[int]:
         write = prepare(new, at)
         loop.call_soon_threadsafe(begun.set)
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return write
 
     monkeypatch.setattr(house._replacement, "prepare", waiting)

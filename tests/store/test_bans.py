@@ -404,9 +404,9 @@ async def test_a_hundred_thousand_bans_cost_a_few_microseconds(house: House) -> 
     rows = {kinds[number % 4](number) for number in range(MAX_BANS)}
     values = [(who_type, who, "", "", number, None) for number, (who_type, who) in enumerate(sorted(rows))]
     await house.database.transact([Statement("INSERT INTO ban VALUES (?, ?, ?, ?, ?, ?)", values)])
-    begun = time.perf_counter()
+    begun = time.process_time()
     bans = await house.reopened()
-    loaded = time.perf_counter() - begun
+    loaded = time.process_time() - begun
     times: list[float] = []
     for number in range(2_000):
         begun = time.perf_counter()
@@ -417,8 +417,8 @@ async def test_a_hundred_thousand_bans_cost_a_few_microseconds(house: House) -> 
     assert loaded < 10
     assert sorted(times)[1_000] < 50e-6
     assert len(bans.all()) < MAX_BANS  # some networks are the same
-    begun = time.perf_counter()
+    begun = time.process_time()
     await bans.create("clientid", "one more", at=NOW - 1)
     await bans.delete("clientid", "client 0")
     # The clients are the oldest, so that what stands in order is moved the most.
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1

@@ -131,9 +131,9 @@ def test_ordinary_repeats_are_not(text: str, matching: str) -> None:
 
 def test_an_expression_is_given_up_after_its_time() -> None:
     expression = RegularExpression(SLOW)
-    begun = time.monotonic()
+    begun = time.thread_time()
     assert expression.search("x" * 1_000, 0.005) is None
-    assert time.monotonic() - begun < 1.0
+    assert time.thread_time() - begun < 1.0
     assert expression.search("x" * 60, 0.0) is None
     assert expression.search("y" * (MAX_TEXT + 1), 1.0) is None
     assert expression.search("xxxy", 1.0) is True

@@ -46,6 +46,6 @@ async def test_housekeeping_is_for_whoever_stays(wanted: bool, monkeypatch: pyte
     monkeypatch.setattr(Housekeeping, "start", note)
     directory = await Directory.open(":memory:", housekeeping=wanted)
     if wanted:
-        await asyncio.wait_for(tidied.wait(), 10)
+        await asyncio.wait_for(tidied.wait(), 30)
     assert len(started) == wanted
     await directory.close()

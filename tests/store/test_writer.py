@@ -112,7 +112,7 @@ async def test_a_callback_may_write(directory: Directory) -> None:
             await directory.set_rules("all", "", DENY)
 
     directory.on_change(tidy)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await directory.set_rules("username", "alice", ALLOW)
     assert directory.rules("all") == DENY
 
@@ -212,7 +212,7 @@ async def test_what_takes_long_is_prepared_beside_the_loop_and_alone(directory: 
 
     def slow(at: int) -> Write[str]:
         loop.call_soon_threadsafe(begun.set)
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         prepared.append("slow")
         return Write("a", "slow", [], lambda: prepared.append("applied"), "done")
 

@@ -83,7 +83,9 @@ function serve(socket) {
     },
   };
 
-  readline.createInterface({ input: socket }).on("line", async (line) => {
+  const lines = readline.createInterface({ input: socket });
+  lines.on("error", () => {}); // the socket's errors once more; unheard, they would end the process for all clients
+  lines.on("line", async (line) => {
     const { id, command, ...rest } = JSON.parse(line, decoded);
     try {
       say({ id, result: await commands[command](rest) });

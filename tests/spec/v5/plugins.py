@@ -1,7 +1,7 @@
 """Plugins for the tests: an authentication method that asks for words back to front, and a rule about receiving."""
 
-import time
 from dataclasses import dataclass
+from time import time
 
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
@@ -34,7 +34,7 @@ class Exchange:
         if not self._left:
             return Accept(
                 principal=self._name if self._principals else None,
-                valid_until=time.time() + self._valid_for if self._valid_for else None,
+                valid_until=time() + self._valid_for if self._valid_for else None,
                 auth_data=b"welcome",
                 username=self._name,
             )
@@ -54,7 +54,7 @@ class BackToFront(BaseAuthPlugin):
     def authenticate_connect(self, request: ConnectRequest) -> Accept | Refuse | None:
         if request.username is None and not self.config.anonymous:
             return Refuse(ReasonCode.NOT_AUTHORIZED, "no name")
-        valid_until = time.time() + self.config.valid_for if self.config.valid_for else None
+        valid_until = time() + self.config.valid_for if self.config.valid_for else None
         return Accept(principal=request.username, valid_until=valid_until)
 
     async def authenticate(self, *, session: Session) -> bool | None:

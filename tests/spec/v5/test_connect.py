@@ -263,7 +263,7 @@ async def test_packets_may_follow_without_waiting(clients: Clients5) -> None:
 
 async def test_silence_before_the_connect_ends_the_connection() -> None:
     """[MQTT-3.14.0-1]: closed after `connect_timeout`, without a packet; half a CONNECT does not count."""
-    async with serving5(MqttSettings(connect_timeout=0.2)) as impatient:
+    async with serving5(MqttSettings(connect_timeout=0.5)) as impatient:
         silent, slow = await impatient.open5(), await impatient.open5()
         slow.send(connect("c1")[:10])
         await silent.hung_up()

@@ -8,6 +8,7 @@ import pytest
 from wardenmq.broker.settings import MqttSettings
 from wardenmq.store.records import Change
 
+from ...clocks import WallClock
 from ...engine.brokers import running_broker
 from ...engine.conditions import until
 from ...engine.packets5 import P, Properties
@@ -161,11 +162,11 @@ async def test_silence_past_the_keep_alive(clients: Clients5) -> None:
 
 async def test_any_packet_keeps_the_connection() -> None:
     """[MQTT-3.1.2-22]: not PINGREQ alone; and 0 is no limit."""
-    async with serving5(MqttSettings(keepalive_multiplier=0.5)) as hasty:
+    async with serving5(MqttSettings(keepalive_multiplier=1.0)) as hasty:
         for_ever = await hasty.connected5("for-ever", keep_alive=0)
         client = await hasty.connected5("c1", keep_alive=1)
         silent = await hasty.connected5("silent", keep_alive=1)
-        for turn in range(4):
+        for turn in range(5):
             await asyncio.sleep(0.3)  # the interval itself is what is tested
             client.send(publish("t", b"x") if turn % 2 else PING)
         await silent.disconnected(0x8D)
@@ -192,7 +193,9 @@ async def test_access_that_is_taken_away() -> None:
         await bob.ping()
 
 
-async def test_a_credential_that_ends() -> None:
+async def test_a_credential_that_ends(clock: WallClock) -> None:
     """[MQTT-3.14.2-1] [MQTT-3.14.4-2]: DISCONNECT 0xA0 when its time is over."""
-    async with serving5(plugins={f"{plugins.__name__}.BackToFront": {"valid_for": 0.3}}) as guarded:
-        await (await guarded.connected5("c1", username="alice")).disconnected(0xA0)
+    async with serving5(plugins={f"{plugins.__name__}.BackToFront": {"valid_for": 3_600}}) as guarded:
+        client = await guarded.connected5("c1", username="alice")
+        clock.advance(3_601)
+        await client.disconnected(0xA0)

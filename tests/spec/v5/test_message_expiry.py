@@ -2,10 +2,10 @@
 
 import pytest
 
+from ...clocks import WallClock
 from ...engine.packets5 import P, Property
 from ...engine.wire import PUBCOMP, PUBLISH, PUBREC, PUBREL
 from ...engine.wire5 import Will5, acknowledge, publish, users
-from .conftest import Clock
 from .serving import KEPT, Clients5
 
 
@@ -24,7 +24,7 @@ async def test_at_once_all_is_left(clients: Clients5, qos: int) -> None:
         assert got.forwarded == users(("before", ""), ("after", ""))
 
 
-async def test_a_message_without_an_interval_never_expires(clients: Clients5, clock: Clock) -> None:
+async def test_a_message_without_an_interval_never_expires(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.2-5]: and gets none on its way."""
     await clients.away("c1", ("t", 1))
     await (await clients.connected5("publisher")).publish("t", b"x", 1)
@@ -32,7 +32,7 @@ async def test_a_message_without_an_interval_never_expires(clients: Clients5, cl
     assert (await (await clients.back("c1")).message()).properties == ()
 
 
-async def test_what_waited_has_less_left(clients: Clients5, clock: Clock) -> None:
+async def test_what_waited_has_less_left(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.2-6]: the interval minus the time in the queue."""
     await clients.away("c1", ("t", 2))
     publisher = await clients.connected5("publisher")
@@ -46,7 +46,7 @@ async def test_what_waited_has_less_left(clients: Clients5, clock: Clock) -> Non
     assert left[0] in (39, 40) and left[1] in (39, 40) and left[2] in (69, 70), left
 
 
-async def test_what_is_over_is_not_delivered(clients: Clients5, clock: Clock) -> None:
+async def test_what_is_over_is_not_delivered(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.2-5]: the others in the queue are, in order, with what they have left."""
     await clients.away("c1", ("t", 2))
     publisher = await clients.connected5("publisher")
@@ -60,7 +60,7 @@ async def test_what_is_over_is_not_delivered(clients: Clients5, clock: Clock) ->
     assert clients.session("c1").queue_length == 0
 
 
-async def test_what_waits_for_the_window_expires_too(clients: Clients5, clock: Clock) -> None:
+async def test_what_waits_for_the_window_expires_too(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.2-5]: the client is there, but its Receive Maximum holds the message until it is too late."""
     client = await clients.connected5("c1", properties=[(P.RECEIVE_MAXIMUM, 1)])
     await client.subscribe(("t", 1))
@@ -76,7 +76,7 @@ async def test_what_waits_for_the_window_expires_too(clients: Clients5, clock: C
     await client.nothing_came()
 
 
-async def test_what_was_sent_does_not_expire(clients: Clients5, clock: Clock) -> None:
+async def test_what_was_sent_does_not_expire(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-4.3.3-7] [MQTT-4.4.0-1]: an unfinished QoS 2 delivery is taken up however late."""
     client = await clients.connected5("c1", properties=KEPT)
     await client.subscribe(("t", 2))
@@ -93,7 +93,7 @@ async def test_what_was_sent_does_not_expire(clients: Clients5, clock: Clock) ->
     await client.nothing_came()
 
 
-async def test_the_handshake_is_finished_after_the_expiry(clients: Clients5, clock: Clock) -> None:
+async def test_the_handshake_is_finished_after_the_expiry(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-4.3.3-13]: of a QoS 2 message that expired between its PUBLISH and its PUBREL."""
     publisher = await clients.connected5("publisher", properties=KEPT)
     await clients.away("c1", ("t", 2))
@@ -107,7 +107,7 @@ async def test_the_handshake_is_finished_after_the_expiry(clients: Clients5, clo
     await (await clients.back("c1")).nothing_came()
 
 
-async def test_retained_messages_age(clients: Clients5, clock: Clock) -> None:
+async def test_retained_messages_age(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.2-6] [MQTT-3.3.2-5] [MQTT-3.3.1-9]: what is left at the time of the subscription; then nothing."""
     publisher = await clients.connected5("publisher")
     await publisher.publish("r/1", b"x", 1, retain=True, properties=_expiring(100))
@@ -123,7 +123,7 @@ async def test_retained_messages_age(clients: Clients5, clock: Clock) -> None:
     await second.nothing_came()
 
 
-async def test_a_retained_message_replaces_an_expired_one(clients: Clients5, clock: Clock) -> None:
+async def test_a_retained_message_replaces_an_expired_one(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.1-5] [MQTT-3.3.2-5]: with its own interval, or none."""
     publisher = await clients.connected5("publisher")
     await publisher.publish("r", b"old", 1, retain=True, properties=_expiring(10))
@@ -134,7 +134,7 @@ async def test_a_retained_message_replaces_an_expired_one(clients: Clients5, clo
     assert (got.payload, got.properties) == (b"new", ())
 
 
-async def test_a_will_that_expires(clients: Clients5, clock: Clock) -> None:
+async def test_a_will_that_expires(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.2-5] [MQTT-3.3.2-6] [MQTT-3.1.2-8]: its interval begins when it is published."""
     await clients.away("c1", ("w", 1))
     watcher = await clients.subscribed5("watcher", ("w", 1))
@@ -150,7 +150,7 @@ async def test_a_will_that_expires(clients: Clients5, clock: Clock) -> None:
     assert got.forwarded == users(("before", ""), ("after", ""))
 
 
-async def test_clients_of_311_lose_what_is_over_too(clients: Clients5, clock: Clock) -> None:
+async def test_clients_of_311_lose_what_is_over_too(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.2-5]: the interval is the message's, whatever its receiver speaks."""
     old = await clients.connected("old", clean=False)
     await old.subscribe(("t", 1))
@@ -166,7 +166,7 @@ async def test_clients_of_311_lose_what_is_over_too(clients: Clients5, clock: Cl
     await old.nothing_came()
 
 
-async def test_a_shared_message_expires(clients: Clients5, clock: Clock) -> None:
+async def test_a_shared_message_expires(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.2-5] [MQTT-3.3.2-6]: in the queue of the member that was chosen."""
     await clients.away("c1", ("$share/g/t", 1))
     publisher = await clients.connected5("publisher")

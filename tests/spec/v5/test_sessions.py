@@ -3,11 +3,11 @@
 import pytest
 from wardenmq.broker.settings import MqttSettings
 
+from ...clocks import WallClock
 from ...engine.conditions import until
 from ...engine.packets5 import P
 from ...engine.wire import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
 from ...engine.wire5 import acknowledge, disconnect, publish
-from .conftest import Clock
 from .serving import FOR_EVER, KEPT, Clients5, serving5
 
 
@@ -69,7 +69,7 @@ async def test_without_an_expiry_it_ends_with_the_connection(
     assert clients.broker.router.subscription_count == 0
 
 
-async def test_a_session_ends_when_its_time_is_over(clients: Clients5, clock: Clock) -> None:
+async def test_a_session_ends_when_its_time_is_over(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-4.1.0-2] [MQTT-3.1.2-23]: kept for the interval, then gone with its subscriptions."""
     await clients.away("c1", ("t", 1), properties=[(P.SESSION_EXPIRY, 100)])
     clock.advance(98)
@@ -83,7 +83,7 @@ async def test_a_session_ends_when_its_time_is_over(clients: Clients5, clock: Cl
     assert clients.broker.router.subscription_count == 0
 
 
-async def test_an_expired_session_is_not_resumed(clients: Clients5, clock: Clock) -> None:
+async def test_an_expired_session_is_not_resumed(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-4.1.0-2] [MQTT-3.2.2-3]: however soon after the end of its time the client comes."""
     await clients.away("c1", ("t", 1), properties=[(P.SESSION_EXPIRY, 100)])
     clock.advance(101)
@@ -91,7 +91,7 @@ async def test_an_expired_session_is_not_resumed(clients: Clients5, clock: Clock
     assert await client.publish("t", b"x", 1) == 0x10
 
 
-async def test_the_largest_interval_never_expires(clients: Clients5, clock: Clock) -> None:
+async def test_the_largest_interval_never_expires(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.1.2-23]: 0xFFFFFFFF, and the interval before it which is 136 years."""
     await clients.away("c1", ("t", 1), properties=[(P.SESSION_EXPIRY, FOR_EVER)])
     await clients.away("c2", ("t", 1), properties=[(P.SESSION_EXPIRY, FOR_EVER - 1)])
@@ -116,7 +116,7 @@ async def test_disconnect_ends_the_session(clients: Clients5) -> None:
     await until(lambda: clients.broker.registry.get("c1") is None)
 
 
-async def test_disconnect_changes_the_interval(clients: Clients5, clock: Clock) -> None:
+async def test_disconnect_changes_the_interval(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-4.1.0-2] [MQTT-3.1.2-23]: longer or shorter than CONNECT said."""
     for client_id, connected, left in (("shorter", 1_000, 10), ("longer", 10, 1_000)):
         client = await clients.connected5(client_id, properties=[(P.SESSION_EXPIRY, connected)])
@@ -140,7 +140,7 @@ async def test_disconnect_may_not_make_a_session_lasting(clients: Clients5) -> N
     await client.hung_up()
 
 
-async def test_disconnect_is_held_to_the_bound(clock: Clock) -> None:
+async def test_disconnect_is_held_to_the_bound(clock: WallClock) -> None:
     """[MQTT-4.1.0-2]: `max_session_expiry_interval` holds on DISCONNECT too."""
     async with serving5(MqttSettings(max_session_expiry_interval=10)) as bounded:
         client = await bounded.connected5("c1", properties=[(P.SESSION_EXPIRY, 5)])

@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 from wardenmq.broker.settings import MqttSettings
 
+from ...clocks import WallClock
 from ...engine.brokers import ANONYMOUS
 from ...engine.conditions import until
 from ...engine.packets5 import P
 from ...engine.wire import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
 from ...engine.wire5 import Client5, acknowledge, publish, users
 from . import plugins
-from .conftest import Clock
 from .serving import KEPT, Clients5, serving5
 
 GROUP = "$share/g/t/#"
@@ -282,7 +282,7 @@ async def test_what_an_absent_member_has_is_not_lost(clients: Clients5) -> None:
     assert got == Counter({b"%d" % number: 1 for number in range(8)})
 
 
-async def test_when_the_stored_session_expires(clients: Clients5, clock: Clock) -> None:
+async def test_when_the_stored_session_expires(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-4.8.2-1] [MQTT-4.1.0-2]: what it still held goes to a member that came meanwhile."""
     leaving = await clients.connected5("leaving", properties=[(P.SESSION_EXPIRY, 100)])
     await leaving.subscribe((GROUP, 1))

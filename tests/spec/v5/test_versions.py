@@ -2,10 +2,10 @@
 
 import pytest
 
+from ...clocks import WallClock
 from ...engine.packets5 import P, Property
 from ...engine.wire import PUBLISH
 from ...engine.wire5 import options, users
-from .conftest import Clock
 from .serving import KEPT, Clients5
 
 EVERYTHING: list[Property] = [
@@ -114,7 +114,7 @@ async def test_messages_of_the_server_itself(clients: Clients5) -> None:
         assert got5.properties == ()
 
 
-async def test_an_expiring_message_is_sent_to_both(clients: Clients5, clock: Clock) -> None:
+async def test_an_expiring_message_is_sent_to_both(clients: Clients5, clock: WallClock) -> None:
     """[MQTT-3.3.2-6]: one is told what is left, the other cannot be."""
     old = await clients.connected("old", clean=False)
     await old.subscribe(("t", 1))

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ...clocks import WallClock
 from ...engine import access_plugins
 from ...engine.brokers import ANONYMOUS
 from ...engine.packets5 import P, Property
 from ...engine.wire import Will
 from ...engine.wire5 import Client5, Will5, connect, disconnect, options, publish, users
-from .conftest import Clock
 from .serving import KEPT, Clients5, serving5
 
 AS_PUBLISHED = options(2, retain_as_published=True)
@@ -157,7 +157,7 @@ async def test_a_clean_start_ends_the_delay(clients: Clients5, watcher: Client5)
     assert (await watcher.message()).topic == "w/2"
 
 
-async def test_the_session_ends_before_the_delay(clients: Clients5, watcher: Client5, clock: Clock) -> None:
+async def test_the_session_ends_before_the_delay(clients: Clients5, watcher: Client5, clock: WallClock) -> None:
     """[MQTT-3.1.2-8]: whichever is first; an interval of 0 is at once, another when it is over."""
     client = await clients.connected5("c1", will=Will5("w/1", properties=_delay(600)))
     client.abort()
