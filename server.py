@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -24,11 +25,17 @@ from .file_limit import bound_connections, raise_file_limit
 from .mgmt_api.application import create_application, create_runner
 from .mgmt_api.settings import ApiSettings
 from .store.directory import Directory
-from .store.file_names import CREDENTIALS_NAME, DATABASE_NAME
+from .store.errors import DatabaseDamaged
+from .store.file_names import CREDENTIALS_NAME, DATABASE_NAME, SESSIONS_NAME
 from .store.first_run import InitialCredentials, first_run
 from .store.lock import DataDirectoryLock
+from .store.sessions import SessionStore
+from .store.sessions.setting_aside import set_aside
 
 _API_SHUTDOWN_SECONDS = 2.0
+_SWITCH_INTERVAL = 0.001
+"""Seconds for which the event loop may keep the interpreter to itself: the thread that writes sessions waits that long
+for each statement. With the default of 0.005 it was starved for up to seconds by a loop that is always busy."""
 _FULL_COLLECTION = 1_000
 """Collections of the middle generation before a full one, which looks at all that sessions and changed rules hold."""
 
@@ -59,7 +66,7 @@ class Server:
             check_plugins(self.settings.plugins)
             lock = self._take_data_directory()
             directory = await self._open_store(announce)
-            broker = await self._start_broker(directory)
+            broker = await self._start_with_sessions(directory)
             await self._start_api(broker, directory, lock)
             lock.announce(self.addresses["api"])
             self._started.callback(lock.withdraw)
@@ -115,12 +122,37 @@ class Server:
         self._started.push_async_callback(directory.close)
         return directory
 
-    async def _start_broker(self, directory: Directory) -> Broker:
+    async def _start_with_sessions(self, directory: Directory) -> Broker:
+        """Start the broker on what sessions were left; what turns out to be damaged while it is read is set aside."""
+        sessions = await self._open_sessions()
+        try:
+            return await self._start_broker(directory, sessions)
+        except DatabaseDamaged as damage:
+            if sessions is None:
+                raise
+            await sessions.close()
+            logger.error("%s", damage.message)
+            set_aside(self.settings.data_dir / SESSIONS_NAME, datetime.now(UTC))
+        return await self._start_broker(directory, await self._open_sessions())
+
+    async def _open_sessions(self) -> SessionStore | None:
+        """Open what sessions are written to; None where they are to live in memory alone."""
+        durability = self.settings.durability
+        if durability == "none":
+            return None
+        sys.setswitchinterval(min(_SWITCH_INTERVAL, sys.getswitchinterval()))
+        sessions = await SessionStore.open(self.settings.data_dir / SESSIONS_NAME, durability)
+        self._started.push_async_callback(sessions.close)
+        if sessions.problem is not None:
+            logger.error("%s", sessions.problem)
+        return sessions
+
+    async def _start_broker(self, directory: Directory, sessions: SessionStore | None) -> Broker:
         listeners = {name: listener.for_amqtt() for name, listener in self.settings.listeners.items()}
         config: dict[str, Any] = {"listeners": listeners, "plugins": dict(self.settings.plugins)}
         limits = _within_files(MqttSettings(**self.settings.mqtt.model_dump()))
         try:
-            broker = Broker(config, settings=limits, directory=directory)
+            broker = Broker(config, settings=limits, directory=directory, journal=sessions)
             await broker.start()
         except (BrokerError, PluginError, PluginLoadError, OSError, ValueError) as error:
             raise StartError(_sentence("The MQTT broker cannot start", error)) from error

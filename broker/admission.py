@@ -17,6 +17,7 @@ from amqtt.events import BrokerEvents
 from .access import Accept, AuthExchange, Challenge, ConnectRequest, Identity, Refuse
 from .amqtt_session import SessionView, build_view
 from .engine import Engine
+from .journal.journal import Journal
 from .outgoing import Outgoing
 from .protocol.encode import encode_connack5
 from .protocol.packets import Connect, Properties
@@ -98,7 +99,7 @@ class Admission:
         self.view: SessionView | None = None
         self.session: Session | None = None
         self.checks: Coroutine[Any, Any, None] | None = None
-        """What is left of looking through the session that is taken up."""
+        """What is left of looking through the session that is taken up, or of ending the one that was there."""
         self._opening: asyncio.Future[None] | None = None
         self.session_present = False  # [MQTT-3.2.2-1], [MQTT-3.2.2-3], [MQTT5-3.2.2-2]
         self.answer: Properties = {}
@@ -171,6 +172,7 @@ class Admission:
             reason = ReasonCode.SERVER_UNAVAILABLE if taken_over else ReasonCode.NOT_AUTHORIZED
             raise Refused(reason, "closed before it was let in")
         session.will, session.link = self.connect.will, out
+        session.touch()
         self._open()
 
     def _open(self) -> None:
@@ -308,6 +310,8 @@ class Admission:
         if self.connect.clean_start or not self._owns(existing) or existing.expired:  # [MQTT-3.1.2-6], [MQTT5-3.1.2-4]
             engine.end_session(existing)
             engine.counters.sessions_discarded += 1
+            if existing.journaled and engine.journal is not None:
+                self.checks = _settle(engine.journal)  # who is told that it is gone must not meet it again
             return
         self.session = existing  # [MQTT-3.1.2-4], [MQTT5-3.1.2-5]
         self.session_present = True  # [MQTT-3.2.2-2], [MQTT5-3.2.2-3]
@@ -327,7 +331,9 @@ class Admission:
         )
         session = self.session
         if session is None:  # [MQTT5-3.1.2-6]
-            session = self.session = Session(identity, engine.settings, engine.absent, self.gate.out.traffic)
+            session = self.session = engine.new_session(
+                identity, self.gate.out.traffic, persistent=self.expiry_interval > 0
+            )
             engine.rechecks.enter(session)
             engine.counters.sessions_created += 1
         else:
@@ -364,6 +370,10 @@ class Admission:
         session.traffic = gate.out.traffic
         self._take_client_limits(session)
         session.link = gate.out if self.checks is None else Reservation(gate.out.traffic)
+        if self.session_present:
+            session.returned()
+        else:
+            session.touch()
         self.engine.registry.connected_count += 1
         self.engine.counters.connected += 1
         if self.accept.valid_until is not None:
@@ -478,6 +488,11 @@ _LAST_STEPS: tuple[Callable[[Admission], None], ...] = (
     Admission.deliver_backlog,
 )
 """What follows those, once the session has been looked through."""
+
+
+async def _settle(journal: Journal) -> None:
+    """Wait until the journal is written, or cannot be for now."""
+    await journal.written()
 
 
 def limit_expiry(asked: int, limit: float) -> float:

@@ -14,12 +14,17 @@ from transitions import MachineError
 
 from .access import AccessChange
 from .access_control import AccessControl
+from .alarms import SESSIONS_SET_ASIDE, Alarms
 from .amqtt_broker import AccessDirectory, AmqttContract, BrokerContext
 from .amqtt_session import view_of
 from .connection import Connection, Door
 from .engine import Engine
 from .events import BrokerPlugins, Events
+from .journal.contract import JournalStore
+from .journal.journal import Journal
+from .journal.restoring import Restoring
 from .keep_alives import KeepAlives
+from .leaving import Leaving
 from .listeners.configuration import read_config
 from .listeners.listeners import Listeners
 from .listeners.options import ListenerOptions
@@ -35,14 +40,14 @@ from .settings import MqttSettings
 
 _logger = getLogger(__name__)
 _HOUSEKEEPING_INTERVAL = 1.0
-_CLOSE_TIMEOUT = 5.0
 
 
 class Broker(AmqttContract):
     """Serve MQTT 3.1, 3.1.1 and 5.0; a drop-in for `amqtt.broker.Broker`.
 
     `config` is amqtt's; `settings` are the engine's limits (without them, sessions are kept as amqtt keeps them: for
-    `config.session_expiry_interval` seconds, or for ever). The caller owns `directory` and closes it.
+    `config.session_expiry_interval` seconds, or for ever). The caller owns `directory` and `journal`, and closes them;
+    without a journal nothing outlives the broker.
 
     Raises amqtt's `BrokerError` and plugin errors.
     """
@@ -55,6 +60,7 @@ class Broker(AmqttContract):
         *,
         settings: MqttSettings | None = None,
         directory: AccessDirectory | None = None,
+        journal: JournalStore | None = None,
     ) -> None:
         # amqtt's own __init__ makes queues and a context for the engine that is replaced here, so it is not called.
         self.logger = _logger
@@ -69,7 +75,9 @@ class Broker(AmqttContract):
         self.directory = directory
         self._access = AccessControl()
         self._events = Events()
+        self.alarms = Alarms()
         self._engine = Engine(self.settings, self._access, self._events, Pace(self._loop))
+        self._journal_store = journal
         self._gauges = Gauges(self._engine)
         self._listeners = Listeners(self.settings)
         self._flusher = Flusher(self._loop)
@@ -93,7 +101,10 @@ class Broker(AmqttContract):
     # -- lifecycle
 
     async def start(self) -> None:
-        """Open the listeners; raises `BrokerError`, after which nothing listens."""
+        """Restore what is journaled and open the listeners; raises `BrokerError` or what the journal's store raises.
+
+        Then nothing listens.
+        """
         try:
             self.transitions.start()
         except (MachineError, ValueError) as error:
@@ -101,19 +112,38 @@ class Broker(AmqttContract):
         await self._events.fire_and_wait(BrokerEvents.PRE_START)
         self._follow(self.directory)
         try:
+            await self._restore()
             await self._listeners.open(self._loop, self.listeners_config, self._listener_options, self._connection)
-        except (OSError, BrokerError, ValueError) as error:
+        except BaseException as error:
             self._listeners.stop()
             self._follow(None)
             self.transitions.starting_fail()
-            raise BrokerError(f"Broker instance can't be started: {error}") from error
+            if isinstance(error, OSError | BrokerError | ValueError):
+                raise BrokerError(f"Broker instance can't be started: {error}") from error
+            raise
         self.started_at = time.time()
         self._housekeeping = self._loop.call_later(_HOUSEKEEPING_INTERVAL, self._keep_house)
         self.transitions.starting_success()
         await self._events.fire_and_wait(BrokerEvents.POST_START)
 
+    async def _restore(self) -> None:
+        """Have everything back that was written; nobody is let in before."""
+        engine, store = self._engine, self._journal_store
+        if store is None:
+            return
+        journal = Journal(store, self.settings, self.alarms, engine.pace, self._loop)
+        engine.keep_journal(journal)
+        await Restoring(engine, journal).restore()
+        if store.problem is not None:
+            self.alarms.activate(
+                SESSIONS_SET_ASIDE, "Stored sessions were damaged; they were set aside, and none is left.", {}
+            )
+
     async def shutdown(self) -> None:
-        """Stop listening, close all connections and forget all sessions."""
+        """Stop listening, let queues empty for as long as the settings say, close all connections.
+
+        Sessions are forgotten, but for those that are journaled: what they are owed is written.
+        """
         self.transitions.shutdown()
         await self._events.fire_and_wait(BrokerEvents.PRE_SHUTDOWN)
         if self._housekeeping is not None:
@@ -121,16 +151,12 @@ class Broker(AmqttContract):
         self._listeners.stop()
         for connection in [*self._engine.turned_away, *self._engine.lingering]:
             cast("Connection", connection).out.abort()
-        for connection in self._listeners.connections:
-            session = connection.session
-            if session is not None and session.link is connection.out:
-                self._engine.detach(session, graceful=True)  # the server leaves: no will speaks for a healthy client
-            connection.out.close(ReasonCode.SERVER_SHUTTING_DOWN)
-        await self._listeners.wait_empty(_CLOSE_TIMEOUT)
-        for connection in self._listeners.connections:
-            connection.out.abort()
+        await Leaving(self._engine, self._listeners, self._loop, self.settings.shutdown_timeout).leave()
         for session in list(self._engine.registry):
-            self._engine.end_session(session)
+            if session.journaled:
+                self._engine.leave_to_the_journal(session)
+            else:
+                self._engine.end_session(session)
         self._engine.retained.clear()
         await self._engine.close()
         await self._events.drain()
@@ -153,6 +179,8 @@ class Broker(AmqttContract):
         self._housekeeping = self._loop.call_later(_HOUSEKEEPING_INTERVAL, self._keep_house)
         self._engine.expire_sessions()
         self._engine.retention.expire()
+        if self._engine.journal is not None:
+            self._engine.journal.beat()
         self._gauges.collect()
         self._listeners.keep_house(self._loop.time())
 
@@ -236,17 +264,34 @@ class Broker(AmqttContract):
             counters.api_messages_qos[qos] += 1
         return reached
 
+    async def written(self) -> bool:
+        """Wait until all that was published, subscribed and ended up to now is written where it has to be.
+
+        False where that cannot be for now: it will be as soon as the disk can be written again. True without a journal.
+        """
+        journal = self._engine.journal
+        return journal is None or await journal.written()
+
+    @property
+    def writable(self) -> bool:
+        """Tell whether what has to be written can be, as far as is known."""
+        journal = self._engine.journal
+        return journal is None or journal.fault is None
+
     async def kick(self, client_id: str) -> bool:
         """Close a client's connection and end its session; False if there is none."""
         session = self._engine.registry.get(client_id)
         if session is None:
             return False
         self._engine.close_session(session, ReasonCode.ADMINISTRATIVE_ACTION)
+        await self.written()
         return True
 
     async def apply_access_change(self, change: AccessChange) -> None:
         """Close or re-check exactly the sessions that a write to the credential store concerns."""
         await self._engine.rechecks.apply(change)
+        if change.end_principals:
+            await self.written()
 
     def subscribe_for(self, client_id: str, topic: str | None, qos: int | None) -> None:
         """Subscribe a client without asking the ACL, with a stored session made for it if it has none."""

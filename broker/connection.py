@@ -298,6 +298,10 @@ class Connection(asyncio.Protocol):
         """Read no more until the client reads what it is answered."""
         self._gate.hold(Hold.UNREAD_ANSWERS)
 
+    def answers_held(self) -> None:
+        """Read no more until some of what waits for the disk is answered."""
+        self.hold_for_journal()
+
     def forget_decisions(self) -> None:
         """Decide anew on what the client publishes."""
         self._incoming.forget_decisions()
@@ -353,6 +357,20 @@ class Connection(asyncio.Protocol):
     def go_on(self) -> None:
         """Read again: nobody is behind any more."""
         self._free(Hold.PACE)
+
+    def hold_for_journal(self) -> bool:
+        """Stop reading until less waits for the disk; False if there is nothing to stop."""
+        journal = self.engine.journal
+        if journal is None or self._gate.transport is None:
+            return False
+        if not self._gate.holds(Hold.JOURNAL):
+            self._gate.hold(Hold.JOURNAL)
+            journal.hold(self)
+        return True
+
+    def go_on_writing(self) -> None:
+        """Read again: less waits for the disk."""
+        self._free(Hold.JOURNAL)
 
     def leave_loop(self, work: Coroutine[Any, Any, None]) -> bool:
         """Wait for something with reading from this socket held, so that order holds."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from .message import Message
 from .message_run import MessageRun
@@ -24,6 +24,72 @@ Group: TypeAlias = SharedGroup[Any, Subscription]
 """A shared subscription; its members are sessions."""
 
 
+class InFlight(Protocol):
+    """What was sent to a session and is not acknowledged, under each of its packet identifiers."""
+
+    @property
+    def qos(self) -> int:
+        """The QoS that it was sent at."""
+        ...
+
+    @property
+    def retain(self) -> bool:
+        """Whether it was sent as retained."""
+        ...
+
+    @property
+    def identifiers(self) -> bytes:
+        """Encoded subscription identifiers."""
+        ...
+
+    def message_of(self, packet_id: int) -> Message | None:
+        """Give the message that was sent with a packet identifier; None where only its PUBREL is owed."""
+        ...
+
+
+class Waiting(Protocol):
+    """A message that waits in a session's queue."""
+
+    @property
+    def qos(self) -> int:
+        """The QoS that it is owed at."""
+        ...
+
+    @property
+    def retain(self) -> bool:
+        """Whether it is sent as retained."""
+        ...
+
+    @property
+    def identifiers(self) -> bytes:
+        """Encoded subscription identifiers."""
+        ...
+
+    @property
+    def group(self) -> Group | None:
+        """The shared subscription that chose the session."""
+        ...
+
+    @property
+    def message(self) -> Message | None:
+        """The message, where it is in memory."""
+        ...
+
+    @property
+    def topic(self) -> str:
+        """The message's topic."""
+        ...
+
+    @property
+    def weight(self) -> int:
+        """What the message counts towards the queue's bound, in bytes, as if no other session shared it."""
+        ...
+
+    def message_of(self, packet_id: int) -> Message | None:
+        """Give the message that was sent with a packet identifier, once it was."""
+        ...
+
+
 class Delivery:
     """One message owed to a session at a QoS."""
 
@@ -40,6 +106,23 @@ class Delivery:
         """Encoded subscription identifiers."""
         self.group = group
         """The shared subscription that chose this session."""
+
+    @property
+    def topic(self) -> str:
+        """The message's topic."""
+        return "" if self.message is None else self.message.topic
+
+    def offer(self) -> "Offer | None":
+        """Give it as what another session may have; None where only its PUBREL is owed."""
+        message = self.message
+        if message is None:
+            return None
+        return Offer(message, message.topic, message.sender, message.qos, self.retain, self.group)
+
+    @property
+    def weight(self) -> int:
+        """What it counts towards the queue's bound, in bytes."""
+        return 0 if self.message is None else self.message.weight
 
     def message_of(self, packet_id: int) -> Message | None:
         """Give the message that was sent with this packet identifier."""
@@ -85,9 +168,44 @@ class RunPart:
         """The message by itself."""
         return self.run.messages[self.index]
 
+    @property
+    def topic(self) -> str:
+        """The message's topic."""
+        return self.run.topic
+
+    @property
+    def weight(self) -> int:
+        """What it counts towards the queue's bound, in bytes."""
+        return self.run.weight
+
     def message_of(self, packet_id: int) -> Message:
         """Give the message that was sent with this packet identifier."""
         return self.message
+
+
+class Offer:
+    """A message that a shared subscription chose one session for, and that another may have."""
+
+    __slots__ = ("group", "message", "qos", "retain", "sender", "topic")
+
+    def __init__(
+        self, message: Message | None, topic: str, sender: str, qos: int, retain: bool, group: Group | None
+    ) -> None:
+        self.message = message
+        """None where it is not in memory."""
+        self.topic = topic
+        self.sender = sender
+        self.qos = qos
+        """What it was published at."""
+        self.retain = retain
+        self.group = group
+
+    def give(self, other: Any, qos: int, identifiers: bytes, group: Group) -> bool:
+        """Let another session have it; False where there is nothing to be had."""
+        if self.message is None:
+            return False
+        other.deliver(self.message, qos, self.retain, identifiers, group)
+        return True
 
 
 RECEIVED = Delivery(None, 2, False)

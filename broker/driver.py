@@ -26,6 +26,10 @@ class Driver(Protocol):
         """Stop reading until nobody is behind any more; False if there is nothing to stop."""
         ...
 
+    def hold_for_journal(self) -> bool:
+        """Stop reading until less waits for the disk; False if there is nothing to stop."""
+        ...
+
     def take_turns(self) -> bool:
         """Let others have their turn before the rest of what came is read; True."""
         ...
@@ -44,6 +48,9 @@ class _Nobody:
         return True
 
     def hold_for_pace(self) -> bool:
+        return False
+
+    def hold_for_journal(self) -> bool:
         return False
 
     def take_turns(self) -> bool:

@@ -19,6 +19,8 @@ from .access_control import AccessControl
 from .deliveries import Subscription
 from .events import Events
 from .expiries import Expiries
+from .journal.journal import Journal
+from .journal.session import JournaledSession
 from .message import Message
 from .message_run import MessageRun
 from .pace import Pace
@@ -89,6 +91,8 @@ class Engine:
         self.events = events
         self.registry = SessionRegistry()
         self.pace = pace
+        self.journal: Journal | None = None
+        """What outlives the process; None where nothing does."""
         self.router = Router(access, settings.shared_subscription_strategy)
         self.retention = Retention(settings, events)
         self.retained = self.retention.messages  # [MQTT-3.1.2-7]
@@ -230,6 +234,9 @@ class Engine:
     def subscribe(self, session: Session, request: SubscribeRequest, identifier: int | None = None) -> int:
         """Check and enter one subscription; return its SUBACK code. Retained messages are sent separately."""
         refusal = self._refuse_subscription(session, request)
+        if refusal is None and session.journaled and self.journal is not None and self.journal.fault is not None:
+            refusal = self.journal.fault  # it could not be kept
+            self.journal.refused += 1
         if refusal is not None:
             self.counters.subscribe_denied += 1
             return refusal
@@ -277,6 +284,7 @@ class Engine:
         plain = options == _PLAIN_OPTIONS  # most are, and need no object of their own
         subscription = _PLAIN[granted] if plain else Subscription(granted, *options)
         self.router.subscribe(session, request.topic_filter, subscription)  # [MQTT-3.8.4-3]
+        session.subscribed(request.topic_filter, subscription)
         self.counters.subscribed += 1
 
     def unsubscribe(self, session: Session, topic_filters: Iterable[str]) -> list[bool]:
@@ -287,8 +295,10 @@ class Engine:
             for qos in range(3):  # [MQTT-3.10.4-3]
                 session.replays.pop((topic_filter, qos), None)
             removed = self.router.unsubscribe(session, topic_filter)  # [MQTT-3.10.4-1], [MQTT-3.10.4-2]
-            if removed and is_shared(topic_filter):
-                left.add(topic_filter)
+            if removed:
+                session.subscribed(topic_filter, None)
+                if is_shared(topic_filter):
+                    left.add(topic_filter)
             results.append(removed)
             self.events.fire(BrokerEvents.CLIENT_UNSUBSCRIBED, client_id=session.client_id, topic=topic_filter)
         self.counters.unsubscribed += sum(results)
@@ -301,15 +311,27 @@ class Engine:
 
     def create_session(self, client_id: str) -> Session:
         """Make a stored session for a client that is not there, on behalf of the server."""
-        session = Session(Identity(client_id, None, None, ""), self.settings, self.absent, Traffic())
+        session = self.new_session(Identity(client_id, None, None, ""), Traffic(), persistent=True)
         session.clean_start = False
         session.expiry_interval = self.settings.session_expiry_interval or float("inf")
         session.disconnected_at = time()
         session.claimed = False
         self.registry.add(session)
-        self._schedule_expiry(session)
+        self.schedule_expiry(session)
         self.counters.sessions_created += 1
+        session.touch()
         return session
+
+    def keep_journal(self, journal: Journal) -> None:
+        """Have sessions and retained messages outlive the process from now on."""
+        self.journal = self.retention.journal = journal
+
+    def new_session(self, identity: Identity, traffic: Traffic, *, persistent: bool) -> Session:
+        """Make a session, which is not entered anywhere yet; a persistent one is journaled if anything is."""
+        journal = self.journal
+        if journal is None or not persistent:
+            return Session(identity, self.settings, self.absent, traffic)
+        return JournaledSession(identity, self.settings, self.absent, traffic, journal, journal.new_key())
 
     def detach(self, session: Session, *, graceful: bool) -> None:
         """Take a session off its connection: lay the will unless graceful, then keep or end the session."""
@@ -321,8 +343,9 @@ class Engine:
         self.counters.disconnected += 1
         will, session.will = session.will, None  # [MQTT-3.1.2-10], [MQTT5-3.1.2-10]
         if session.persistent:  # [MQTT-4.1.0-1], [MQTT5-3.1.2-23]
+            session.left()
             session.traffic = session.traffic.copy()  # the connection's own is added up when its socket has closed
-            self._schedule_expiry(session)
+            self.schedule_expiry(session)
             self.sharing.member_left(session)
             self.pace.met = False  # what is passed on holds nobody
             if self.access.waits:
@@ -337,7 +360,8 @@ class Engine:
         if not session.persistent and (will is None or graceful):
             session.view = None  # it leads back to the session; plugins that were handed it keep it
 
-    def _schedule_expiry(self, session: Session) -> None:
+    def schedule_expiry(self, session: Session) -> None:
+        """See that a stored session ends when its time is over."""
         expires_at = session.expires_at
         if expires_at is not None:
             self._expiries.schedule(session.client_id, expires_at)
@@ -351,6 +375,14 @@ class Engine:
         self.router.unsubscribe_all(session)
         session.discard_messages()
         self.wills.execute(session)
+
+    def leave_to_the_journal(self, session: Session) -> None:
+        """Forget a session that the next broker finds in the journal."""
+        self.registry.remove(session)
+        self._expiries.cancel(session.client_id)
+        self.router.unsubscribe_all(session)
+        if session.will_timer is not None:
+            session.will_timer.cancel()
 
     def close_session(self, session: Session, reason: ReasonCode) -> None:
         """End a session's connection and the session with it."""
@@ -377,7 +409,7 @@ class Engine:
                 self.end_session(session)
                 self.counters.sessions_terminated += 1
             else:
-                self._schedule_expiry(session)  # it has come back and left again since
+                self.schedule_expiry(session)  # it has come back and left again since
 
     # -- access
 

@@ -14,6 +14,7 @@ from amqtt.contexts import Action
 
 from .driver import NOBODY, Driver
 from .engine import Engine
+from .held import Answer
 from .message import Message
 from .message_run import MessageRun
 from .outgoing import Outgoing
@@ -54,6 +55,7 @@ class Incoming:
         "_driver",
         "_engine",
         "_forgotten",
+        "_journal",
         "_out",
         "_pace",
         "_remembered",
@@ -77,6 +79,7 @@ class Incoming:
         self._out = out
         self._traffic = out.traffic
         self._pace = engine.pace
+        self._journal = engine.journal
         self._work = 0
         """Deliveries since others had their turn."""
         self._waits = engine.access.waits
@@ -273,6 +276,8 @@ class Incoming:
             known = self._routes[_PLAIN_QOS_1].get(topic)
             if known is None or known.generation != self._router.generation:
                 known = self._resolve(_PLAIN_QOS_1, topic)
+            if known.durable or self._out.held is not None:
+                return self._publish_held(known, packet_id, payload)
             self._traffic.messages_received_qos[1] += 1
             route = known.route
             if route.empty:
@@ -293,6 +298,34 @@ class Incoming:
             self._work += known.work
             return self._breathe() if self._work > _WORK or self._pace.met else None
         return self._publish(flags, topic, packet_id, payload, _NO_PROPERTIES)
+
+    def _publish_held(self, known: PublishRoute, packet_id: bytes, payload: bytes) -> bool | None:
+        """Take a plain QoS 1 message whose acknowledgement must wait, for the journal or behind others that do."""
+        journal, out = self._journal, self._out
+        if journal is None or (known.durable and journal.strained):
+            return self._publish(_PLAIN_QOS_1, known.topic_bytes, packet_id, payload, _NO_PROPERTIES)
+        self._traffic.messages_received_qos[1] += 1
+        answer = None
+        if known.route.empty:
+            self._count_unwanted(known, 1)
+        else:
+            if len(payload) != known.payload_length:
+                known.payload_length = len(payload)
+                known.head = encode_publish_head(0x30 | _PLAIN_QOS_1, known.topic_bytes, len(payload))
+            message = Message(known.topic, payload, 1, False, known.sender, known.topic_bytes, b"", None, known.head)
+            if known.durable:
+                answer = journal.answer = Answer() if out.held is None else out.held.begin(journal)
+            try:
+                if known.route.groups:
+                    self._engine.deliver_now(message, known.route)
+                else:
+                    for session, granted, _, identifiers in known.route.targets:
+                        session.deliver(message, 1 if granted else 0, False, identifiers)
+            finally:
+                journal.answer = None
+        out.hold(journal if known.durable else None, PUBACK, _PUBACK, packet_id, 0, answer)
+        self._work += known.work
+        return self._breathe() if self._work > _WORK or self._pace.met else None
 
     def publish5(self, flags: int, topic: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> bool | None:
         """Check, route and acknowledge one message of an MQTT 5 client."""
@@ -317,14 +350,20 @@ class Incoming:
                 self._publish_when_allowed(session, known, flags, packet_id, payload, properties)
             )
         self._accept(session, known, flags, packet_id, payload, properties)
+        if known.durable and qos and self._must_wait():
+            return self._driver.hold_for_journal()
         return self._breathe() if self._pace.met or self._work > _WORK else None
+
+    def _must_wait(self) -> bool:
+        """Tell whether too much waits for the disk to read on."""
+        return self._journal is not None and self._journal.congested
 
     def run_limit(self, flags: int, topic: bytes) -> int:
         """Count the QoS 1 or 2 messages that can be delivered together: as many as every receiver has room for."""
         if self._watched:
             return 0
         known = self._known(flags, topic)
-        if not known.in_runs:
+        if not known.in_runs or (known.durable and self._journal is not None and self._journal.fault is not None):
             return 0
         limit = min(RUN_MESSAGES, _WORK // known.heavy) if known.heavy else RUN_MESSAGES
         for session, granted, _, _ in known.route.targets:
@@ -367,15 +406,28 @@ class Incoming:
                 return self._publish_each(session, known, run, packet_ids, flags, found)
         self._traffic.messages_received_qos[qos] += count
         self._work += count * len(known.route.targets)
-        reached = self._engine.deliver_run(run, known.route)
+        answer, journal = None, self._journal
+        if known.durable and qos == 1 and journal is not None:
+            answer = journal.answer = self._out.begin_answer(journal)
+        try:
+            reached = self._engine.deliver_run(run, known.route)
+        finally:
+            if journal is not None:
+                journal.answer = None
         run.settle()
         reason = 0 if reached else ReasonCode.NO_MATCHING_SUBSCRIBERS
         # [MQTT-2.3.1-6], [MQTT-3.3.4-1], [MQTT-4.3.2-2], [MQTT5-4.3.2-4], [MQTT5-4.3.3-8]
-        if qos == 1:
-            self._out.send_acks(PUBACK, _PUBACK, packet_ids, reason)
-        else:
+        if qos == 2:
             session.awaiting_rel.update(unpack_ids(packet_ids))  # [MQTT-4.3.3-2], [MQTT5-4.3.3-9], [MQTT5-4.3.3-13]
-            self._out.send_acks(PUBREC, _PUBREC, packet_ids, reason)
+            if known.durable:
+                session.hold_back(unpack_ids(packet_ids))
+        first_two, packet_type = (PUBACK, _PUBACK) if qos == 1 else (PUBREC, _PUBREC)
+        if known.durable or self._out.held is not None:
+            self._out.hold(journal if known.durable else None, first_two, packet_type, packet_ids, reason, answer)
+            if self._must_wait():
+                return self._driver.hold_for_journal()
+        else:
+            self._out.send_acks(first_two, packet_type, packet_ids, reason)
         return self._breathe() if self._pace.met or self._work > _WORK else None
 
     def _publish_each(
@@ -405,8 +457,8 @@ class Incoming:
         """Tell whether a QoS 2 message is to be passed on; raises `ProtocolError` where too many are not released."""
         # [MQTT-4.3.2-2], [MQTT5-4.3.2-5]
         if (packet_id[0] << 8) | packet_id[1] in session.awaiting_rel:  # [MQTT-4.3.3-2], [MQTT5-4.3.3-10]
-            # [MQTT-4.3.3-10]: received before, not passed on again
-            self._out.send_ack(PUBREC, _PUBREC, packet_id)
+            # [MQTT-4.3.3-10]: received before, not passed on again. That may not be written yet.
+            self._answer(PUBREC, _PUBREC, packet_id, 0, durable=session.journaled)
             return False
         if len(session.awaiting_rel) >= session.max_awaiting_rel:  # [MQTT-3.3.4-7]
             raise ProtocolError("too many QoS 2 messages wait for PUBREL", ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
@@ -424,10 +476,17 @@ class Incoming:
         qos = flags >> 1 & 3
         engine = self._engine
         reason = 0
+        durable, answer = False, None
         if known.allowed:
             route = known.route
             retain = flags & 1
-            if retain or not route.empty or engine.events.messages:
+            journal = self._journal
+            durable = journal is not None and (route.durable or retain == 1)
+            if journal is not None and journal.fault and durable and qos and session.protocol_version == 5:
+                # A client that can be told is; from others the message is taken, and acknowledged once it is written.
+                reason = journal.fault
+                journal.refused += 1
+            elif retain or not route.empty or engine.events.messages:
                 message = Message(
                     known.topic,
                     payload,
@@ -448,8 +507,14 @@ class Incoming:
                     if retain:  # [MQTT-3.3.1-12], [MQTT5-3.3.1-8]
                         engine.retain(message)
                     self._work += 1 + len(route.targets) + len(route.groups)
-                    if engine.deliver_now(message, route) == 0:
-                        reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
+                    if durable and journal is not None and qos == 1 and not retain:
+                        answer = journal.answer = self._out.begin_answer(journal)
+                    try:
+                        if engine.deliver_now(message, route) == 0:
+                            reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
+                    finally:
+                        if answer is not None and journal is not None:
+                            journal.answer = None
             else:
                 reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
             if route.empty:
@@ -461,15 +526,28 @@ class Incoming:
                 message = Message(known.topic, payload, qos, bool(flags & 1))
                 engine.events.message(session.client_id, message, packet_id, permitted=False)
         # 3.1 and 3.1.1 know no negative acknowledgement: denied or not, they get the same [MQTT-3.3.5-2]
+        durable = durable and reason < 0x80
         if qos == 1:
             # [MQTT-2.3.1-6], [MQTT-3.3.4-1], [MQTT-4.3.2-2], [MQTT5-4.3.2-4]
-            self._out.send_ack(PUBACK, _PUBACK, packet_id, reason)
+            if durable or self._out.held is not None:
+                self._out.hold(self._journal if durable else None, PUBACK, _PUBACK, packet_id, reason, answer)
+            else:
+                self._out.send_ack(PUBACK, _PUBACK, packet_id, reason)
         elif qos == 2:
             if reason < 0x80 or session.protocol_version != 5:
-                session.awaiting_rel.add(
-                    (packet_id[0] << 8) | packet_id[1]
-                )  # [MQTT-4.3.3-2], [MQTT5-4.3.3-9], [MQTT5-4.3.3-13]
-            self._out.send_ack(PUBREC, _PUBREC, packet_id, reason)  # [MQTT-3.3.4-1], [MQTT5-4.3.3-8]
+                number = (packet_id[0] << 8) | packet_id[1]
+                session.awaiting_rel.add(number)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-9], [MQTT5-4.3.3-13]
+                if durable:
+                    session.hold_back((number,))
+            # [MQTT-3.3.4-1], [MQTT5-4.3.3-8]
+            self._answer(PUBREC, _PUBREC, packet_id, reason, durable=durable)
+
+    def _answer(self, first_two: bytes, packet_type: int, packet_id: bytes, reason: int, *, durable: bool) -> None:
+        """Acknowledge: once it is written where that is owed, and behind what waits for that already."""
+        if durable or self._out.held is not None:
+            self._out.hold(self._journal if durable else None, first_two, packet_type, packet_id, reason)
+        else:
+            self._out.send_ack(first_two, packet_type, packet_id, reason)
 
     async def _publish_when_allowed(
         self,
@@ -516,7 +594,9 @@ class Incoming:
             else:
                 self._traffic.missed[_PUBREL] += 1
             not_found = 0 if known else ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
-            self._out.send_ack(PUBCOMP, _PUBCOMP, packet_id, not_found)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
+            # [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
+            # A client that is told may use the identifier for another message, which must not be taken for this one.
+            self._answer(PUBCOMP, _PUBCOMP, packet_id, not_found, durable=session.let_go((number,)))
         else:
             session.acknowledge(packet_type, (packet_id[0] << 8) | packet_id[1], reason)
             if session.replays:
@@ -536,7 +616,12 @@ class Incoming:
                     self.acknowledgement(_PUBREL, packet_ids[at : at + 2])
                 return None
             session.awaiting_rel -= numbers  # [MQTT-4.3.3-2], [MQTT5-4.3.3-12]
-            self._out.send_acks(PUBCOMP, _PUBCOMP, packet_ids)  # [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
+            written = session.let_go(numbers)
+            # [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
+            if written or self._out.held is not None:
+                self._out.hold(self._journal if written else None, PUBCOMP, _PUBCOMP, packet_ids)
+            else:
+                self._out.send_acks(PUBCOMP, _PUBCOMP, packet_ids)
             self._traffic.acks_received[_PUBREL] += len(numbers)
         else:
             taken = session.acknowledge_all(packet_type, packet_ids)

@@ -8,6 +8,31 @@ from .protocol.reason_codes import ReasonCode
 from .traffic import Traffic
 
 
+class Waiter(Protocol):
+    """Who waits for a batch of the journal."""
+
+    def written(self, committed: int) -> None:
+        """Hear that all batches up to this one are committed."""
+        ...
+
+    def stalled(self) -> None:
+        """Hear that nothing can be written for now."""
+        ...
+
+
+class Journal(Protocol):
+    """What decides when something may be sent."""
+
+    @property
+    def number(self) -> int:
+        """The batch that gathers."""
+        ...
+
+    def wait(self, waiter: Waiter) -> int:
+        """Have somebody told when all that is gathered by now is written; give the batch's number."""
+        ...
+
+
 class Link(Protocol):
     """The connection that a session is carried by."""
 
@@ -44,6 +69,10 @@ class Link(Protocol):
 
     def send_pubrel(self, packet_id: int, known: bool = True) -> None:
         """Release a QoS 2 message, or tell MQTT 5 clients that there is none of this identifier."""
+        ...
+
+    def release_when_written(self, journal: Journal, packet_ids: bytes) -> None:
+        """Release QoS 2 messages once it is written that the client has received them."""
         ...
 
     def send_pubrels(self, packet_ids: bytes) -> None:

@@ -119,6 +119,11 @@ class MessageRun:
         return self._messages
 
     @property
+    def stored(self) -> tuple[bytes, int, int]:
+        """The packets, and where in each its packet identifier is and its payload begins."""
+        return self._data, self._id_at, self._body
+
+    @property
     def weight(self) -> int:
         """What one of the messages holds in memory, in bytes."""
         return self._length - self._body + len(self.properties) + len(self.topic_bytes) + WEIGHT

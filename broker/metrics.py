@@ -127,7 +127,7 @@ def collect_limits(engine: Engine, live: list[Traffic]) -> dict[str, int]:
     total.add(engine.absent)
     for traffic in live:
         total.add(traffic)
-    counters = engine.counters
+    counters, journal = engine.counters, engine.journal
     return {
         "connections_turned_away": counters.connections_refused,
         "connects_refused": counters.connects_refused,
@@ -145,6 +145,7 @@ def collect_limits(engine: Engine, live: list[Traffic]) -> dict[str, int]:
         "wills_denied": engine.wills.denied,
         "events_dropped": engine.events.dropped,
         "undecided_dropped": counters.undecided_dropped,
+        **({} if journal is None else {"journal_refused": journal.refused, "journal_lost": journal.lost}),
         **{f"closed.{reason.name.lower()}": count for reason, count in counters.closed.items()},
     }
 

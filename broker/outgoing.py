@@ -12,6 +12,8 @@ from logging import getLogger
 from time import time
 from typing import Protocol
 
+from .held import Answer, HeldAnswers
+from .link import Journal
 from .message import Message
 from .message_run import MessageRun
 from .pace import Pace
@@ -78,6 +80,10 @@ class Owner(Protocol):
         """Hear that the peer sends and does not read what it is answered."""
         ...
 
+    def answers_held(self) -> None:
+        """Hear that the peer is owed so many answers that it should not send more."""
+        ...
+
     def forget_decisions(self) -> None:
         """Hear that what was decided on the peer's publishes does not hold any more."""
         ...
@@ -93,6 +99,9 @@ class _Nobody:
         return False
 
     def answers_unread(self) -> None:
+        pass
+
+    def answers_held(self) -> None:
         pass
 
     def forget_decisions(self) -> None:
@@ -121,6 +130,7 @@ class Outgoing:
         "aliases",
         "behind",
         "closed",
+        "held",
         "max_packet_size",
         "paused",
         "problem_information",
@@ -159,6 +169,8 @@ class Outgoing:
         self.aliases: OutgoingAliases | None = None
         self.tap: Callable[[bytes], None] | None = None
         """Shown every packet that is written, where a plugin listens to packets."""
+        self.held: HeldAnswers | None = None
+        """Answers that wait for the journal; while there are any, others that must keep their order join them."""
         self._finished = False
         """Whether nothing may be written any more."""
         self._owner = owner
@@ -309,6 +321,10 @@ class Outgoing:
         reason = ReasonCode.SUCCESS if known else ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
         self.send_ack(PUBREL, _PUBREL, packet_id.to_bytes(2, "big"), reason)
 
+    def release_when_written(self, journal: Journal, packet_ids: bytes) -> None:
+        """Release QoS 2 messages once it is written that the client has received them."""
+        self.hold(journal, PUBREL, _PUBREL, packet_ids)
+
     def forget_decisions(self) -> None:
         """Decide anew on what the client publishes from now on."""
         self._owner.forget_decisions()
@@ -363,6 +379,7 @@ class Outgoing:
     def lost(self) -> None:
         """Forget what was waiting: the socket is closed."""
         self.closed = self._finished = True
+        self.held = None
         self._pace.catch_up(self)
         self._out.clear()
         self._size = 0
@@ -401,6 +418,40 @@ class Outgoing:
             self.traffic.acks_sent[packet_type] += len(packet_ids) >> 1
             if self._size > self._limit and self.paused:
                 self._owner.answers_unread()
+
+    def hold(
+        self,
+        journal: Journal | None,
+        first_two: bytes,
+        packet_type: int,
+        packet_ids: bytes,
+        reason: int = 0,
+        answer: Answer | None = None,
+    ) -> None:
+        """Send acknowledgements once all is written that the journal has; without one, behind those that wait.
+
+        With an `answer` that was begun also once nothing is owed any more of what came since.
+        """
+        held = self.held
+        if held is None:
+            held = self.held = HeldAnswers(self)
+        settled = answer is not None or journal is None
+        held.hold(journal, answer or Answer(), first_two, packet_type, packet_ids, reason, settled)
+        if held.too_many:
+            self._owner.answers_held()
+
+    def begin_answer(self, journal: Journal) -> Answer:
+        """Give the answer that the message is to have which comes now."""
+        return Answer() if self.held is None else self.held.begin(journal)
+
+    def hold_call(self, journal: Journal, answer: Callable[[], None]) -> None:
+        """Give any other answer then."""
+        held = self.held
+        if held is None:
+            held = self.held = HeldAnswers(self)
+        held.hold_call(journal, answer)
+        if held.too_many:
+            self._owner.answers_held()
 
     def send_pubrels(self, packet_ids: bytes) -> None:
         """Release the QoS 2 messages of a column of packet identifiers."""

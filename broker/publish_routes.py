@@ -18,6 +18,7 @@ class PublishRoute:
 
     __slots__ = (
         "allowed",
+        "durable",
         "generation",
         "head",
         "heavy",
@@ -42,6 +43,7 @@ class PublishRoute:
         """The publisher's client id."""
         self.allowed = allowed
         self.route = route
+        self.durable = route.durable
         self.plain3 = route.plain3
         self.payload_length = -1
         self.head = b""

@@ -14,6 +14,8 @@ class Hold:
     """A consumer of what it publishes has to catch up."""
     RATE = 8
     """It sent more than it may."""
+    JOURNAL = 16
+    """Too much waits for the disk."""
 
 
 class ReadGate:

@@ -268,19 +268,16 @@ class Rechecks:
         unwanted: set[int] = set()
         for some in _batches(waiting):
             for delivery in some:
-                message = delivery.message
-                if message is None:
-                    continue
-                key = (message.topic, delivery.qos)
+                key = (delivery.topic, delivery.qos)
                 wanted = known.get(key)
                 if wanted is None:
-                    wanted = bool(index.match(message.topic)) and self._host.router.may_receive(session, *key)
+                    wanted = bool(index.match(delivery.topic)) and self._host.router.may_receive(session, *key)
                     known[key] = wanted
                 if not wanted:
                     unwanted.add(id(delivery))
             yield
         if unwanted:
-            session.keep_queued(lambda delivery, message: id(delivery) not in unwanted)
+            session.keep_queued(lambda delivery: id(delivery) not in unwanted)
 
 
 def _batches(items: list[T]) -> Iterator[list[T]]:

@@ -1,5 +1,6 @@
 """The place of a client that is let in as soon as what its session holds has been looked through."""
 
+from .link import Journal
 from .message import Message
 from .message_run import MessageRun
 from .protocol.reason_codes import ReasonCode
@@ -45,6 +46,9 @@ class Reservation:
 
     def send_pubrel(self, packet_id: int, known: bool = True) -> None:
         """Leave it: what is in flight is sent again when the client is in."""
+
+    def release_when_written(self, journal: Journal, packet_ids: bytes) -> None:
+        """Leave them, too."""
 
     def send_pubrels(self, packet_ids: bytes) -> None:
         """Leave them, too."""

@@ -5,11 +5,14 @@ from time import time
 
 from .events import Events
 from .expiries import Expiries
+from .journal.journal import Journal
 from .message import Message
 from .routing.retained import RetainedMessages
 from .settings import MqttSettings
 
 _logger = getLogger(__name__)
+_OWN = "$SYS/"
+"""What the server says about itself is said anew by the next one."""
 _ENTRY_WEIGHT = 400
 _LEVEL_WEIGHT = 240
 """Bytes that a message and a level of its topic cost beside their texts, if it shares no level with another."""
@@ -23,6 +26,8 @@ class Retention:
         self.refused = 0
         """Messages that were not retained because of a limit."""
         self.expired = 0
+        self.journal: Journal | None = None
+        """Where they are written, so that they outlive the process."""
         self._settings = settings
         self._events = events
         self._expiries: Expiries[str] = Expiries()
@@ -54,14 +59,24 @@ class Retention:
             self.refuse()
             self._discard(topic)  # [MQTT-3.3.1-7]
             return False
-        self.messages.store(topic, message)
-        if message.expires_at is None:
-            self._expiries.cancel(topic)
-        else:
-            self._expiries.schedule(topic, message.expires_at)
+        self.restore(message)
+        if self.journal is not None:
+            self._write(topic, message)
         if not silent:
             self._events.retained(message)
         return True
+
+    def restore(self, message: Message) -> None:
+        """Store or replace a retained message of which everybody knows already."""
+        self.messages.store(message.topic, message)
+        if message.expires_at is None:
+            self._expiries.cancel(message.topic)
+        else:
+            self._expiries.schedule(message.topic, message.expires_at)
+
+    def _write(self, topic: str, message: Message | None) -> None:
+        if self.journal is not None and not topic.startswith(_OWN):
+            self.journal.retain(topic, message)
 
     def refuse(self) -> None:
         """Count a message that is not retained because of a limit; the first one is heard of."""
@@ -75,7 +90,11 @@ class Retention:
 
     def _discard(self, topic: str) -> bool:
         self._expiries.cancel(topic)
-        return self.messages.discard(topic)
+        if not self.messages.discard(topic):
+            return False
+        if self.journal is not None:
+            self._write(topic, None)
+        return True
 
     def expire(self) -> None:
         """Forget the messages whose time is over [MQTT5-3.3.2-5]."""
@@ -86,6 +105,7 @@ class Retention:
                 continue
             if message.expired(now):
                 self.messages.discard(topic)
+                self._write(topic, None)
                 self.expired += 1
             else:
                 self._expiries.schedule(topic, message.expires_at)

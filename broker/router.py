@@ -45,7 +45,7 @@ class Route:
     plain ones of MQTT 5, and `odd` ones that need something of their own.
     """
 
-    __slots__ = ("empty", "groups", "mixed", "no_local", "odd", "permitted", "plain3", "plain5", "targets")
+    __slots__ = ("durable", "empty", "groups", "mixed", "no_local", "odd", "permitted", "plain3", "plain5", "targets")
 
     def __init__(
         self,
@@ -64,6 +64,8 @@ class Route:
         self.plain5: tuple[Session, ...] = ()
         self.odd: Targets = ()
         self.empty = not targets and not groups
+        self.durable = False
+        """Whether anything on it may have to be written before its publisher is answered."""
         self.mixed = False
         """Whether anybody but `plain3` receives."""
         if targets or groups:
@@ -79,8 +81,12 @@ class Route:
         plain3: list[Session] = []
         plain5: list[Session] = []
         odd: list[Target] = []
+        if self.groups:
+            self.durable = any(session.journaled for group in self.groups for session in group.members)
         for target in self.targets:
             session = target.session
+            if session.journaled and target.qos:
+                self.durable = True
             if session.protocol_version != 5:
                 plain3.append(session)
             elif target.identifiers or session.limited:

@@ -6,13 +6,13 @@ that carries it at the moment is reached through `Link`.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import time
 
 from amqtt.session import Session as AmqttSession
 
 from .access import Identity
-from .deliveries import RECEIVED, Delivery, Group, Replay, RunDelivery, RunPart, Subscription
+from .deliveries import RECEIVED, Delivery, Group, InFlight, Offer, Replay, RunDelivery, RunPart, Subscription, Waiting
 from .link import Link
 from .message import WEIGHT, Message
 from .message_run import MessageRun
@@ -24,18 +24,21 @@ from .settings import MqttSettings
 from .traffic import Traffic
 
 _PUBACK, _PUBREC, _PUBCOMP = 4, 5, 7
-_NO_BOUND = 1 << 62
-_RUN_LEAST = 2
+NO_BOUND = 1 << 62
+RUN_LEAST = 2
 """Messages for which it is worth while to be sent as a run."""
 _RUN_WEIGHT = RUN_BYTES + RUN_MESSAGES * WEIGHT
 """Bytes; no run weighs more."""
-_NOTHING: deque[Delivery | RunPart] = deque(maxlen=0)
+NOTHING: deque[Waiting] = deque(maxlen=0)
 _NO_IDS: deque[int] = deque(maxlen=0)
 """What sessions have whose queues were never used: most have none, and an empty deque holds 600 bytes."""
 
 
 class Session:
     """Hold the state of one client id."""
+
+    journaled = False
+    """Whether it outlives the process, so that publishers wait until what it is owed is written."""
 
     __slots__ = (
         "_absent",
@@ -79,6 +82,7 @@ class Session:
         "valid_until",
         "view",
         "will",
+        "will_due",
         "will_timer",
     )
 
@@ -98,6 +102,8 @@ class Session:
         self.will: Will | None = None
         self.delayed_will: Will | None = None
         """The will of a connection that was lost, until its delay is over or the session ends."""
+        self.will_due: float | None = None
+        """Seconds since the epoch at which that is."""
         self.will_timer: asyncio.TimerHandle | None = None
         self.created_at = time()
         self.connected_at = self.created_at
@@ -117,10 +123,10 @@ class Session:
         costs no question about each. False until a client has taken the session up, for then all is looked through."""
         self.valid_until: float | None = None
         """Seconds since the epoch at which the live session ends with its credential; `Validity` keeps it."""
-        self.in_flight: dict[int, Message | Delivery | RunDelivery | RunPart] = {}
+        self.in_flight: dict[int, InFlight] = {}
         """Sent and not yet acknowledged, by packet identifier, in the order of sending."""
-        self.queue: deque[Delivery | RunPart] = _NOTHING
-        self.queued_bytes = 0
+        self.queue: deque[Waiting] = NOTHING
+        self.queued_bytes: int = 0
         """What the messages in the queue hold in memory."""
         self.replays: dict[tuple[str, int], Replay] = {}
         """Retained messages that are being sent, by topic filter and QoS."""
@@ -142,8 +148,8 @@ class Session:
         self.view: AmqttSession | None = None
         """amqtt's session object for foreign plugins, made only while one is loaded that wants it."""
         self._drop_oldest = settings.mqueue_drop == "oldest"
-        self._pace_length = settings.max_mqueue_len // 2 or _NO_BOUND
-        self._pace_bytes = settings.max_mqueue_bytes // 2 or _NO_BOUND
+        self._pace_length = settings.max_mqueue_len // 2 or NO_BOUND
+        self._pace_bytes = settings.max_mqueue_bytes // 2 or NO_BOUND
         self._unsent: deque[int] = _NO_IDS
         """Packet identifiers in flight that the present connection has not been sent yet."""
         self._last_packet_id = 0
@@ -193,7 +199,7 @@ class Session:
         """Messages of QoS 1 and 2 that can be taken at once, before anybody should be held for this session's pace."""
         link = self.link
         if link is None or link.slow:  # neither holds anybody; bounds are kept by the queue
-            return _NO_BOUND
+            return NO_BOUND
         window = 0 if self.queue or (link.paused and link.congested) else self.max_inflight - len(self.in_flight)
         if self.queued_bytes > self._pace_bytes - _RUN_WEIGHT:
             return window
@@ -271,7 +277,7 @@ class Session:
         first = self._last_packet_id % 65_535 + 1
         count = min(end - at, self.max_inflight - len(in_flight), 65_536 - first)
         numbers = range(first, first + count)
-        if count < _RUN_LEAST or not (not in_flight or in_flight.keys().isdisjoint(numbers)):
+        if count < RUN_LEAST or not (not in_flight or in_flight.keys().isdisjoint(numbers)):
             return 0
         self._last_packet_id = first + count - 1
         link.send_run(run, qos, at, count, first, identifiers)  # [MQTT5-4.3.2-2], [MQTT5-4.3.3-2]
@@ -406,7 +412,7 @@ class Session:
         self.queued_bytes -= sent * run.weight
         return sent > 0
 
-    def _send(self, link: Link, delivery: Delivery | RunPart) -> None:
+    def _send(self, link: Link, delivery: Waiting) -> None:
         message = delivery.message
         if message is None:
             return
@@ -422,7 +428,7 @@ class Session:
     def _enqueue_run(self, run: MessageRun, at: int, qos: int, identifiers: bytes) -> None:
         """Queue the messages of a run from `at` on."""
         count = run.count - at
-        queue: deque[Delivery | RunPart] = deque() if self.queue is _NOTHING else self.queue
+        queue: deque[Waiting] = deque() if self.queue is NOTHING else self.queue
         size = self.queued_bytes + count * run.weight
         if 0 < self.max_queue < len(queue) + count or 0 < self.max_queued_bytes < size:
             for message in run.messages[at:]:  # some must be dropped
@@ -445,7 +451,7 @@ class Session:
             if not self._drop_oldest:
                 return
             self.queued_bytes -= _weigh(queue.popleft().message)
-        if queue is _NOTHING:
+        if queue is NOTHING:
             queue = self.queue = deque()
         queue.append(delivery)
         self.queued_bytes += size
@@ -454,12 +460,11 @@ class Session:
         if alone and self.link is not None and self.queue_filling:
             self.link.fall_behind()
 
-    def keep_queued(self, wanted: Callable[[Delivery | RunPart, Message], bool]) -> None:
+    def keep_queued(self, wanted: Callable[[Waiting], bool]) -> None:
         """Drop the queued messages that are not wanted any more."""
-        kept = [entry for entry in self.queue if entry.message is not None and wanted(entry, entry.message)]
-        self._replace_queue(kept)
+        self._replace_queue([entry for entry in self.queue if wanted(entry)])
 
-    def pass_on_shared(self, take: Callable[[Delivery], bool], *, sent_too: bool = True) -> None:
+    def pass_on_shared(self, take: Callable[[Offer], bool], *, sent_too: bool = True) -> None:
         """Offer others what a shared subscription chose this session for and it has not received, oldest first.
 
         What is taken is gone from here. A QoS 2 message that was sent once stays: nobody else may get it
@@ -467,28 +472,49 @@ class Session:
         """
         if sent_too:
             for packet_id, delivery in list(self.in_flight.items()):
-                if isinstance(delivery, Delivery) and delivery.group and delivery.qos == 1 and take(delivery):
+                if isinstance(delivery, Delivery) and delivery.qos == 1 and _pass_on(delivery, take):
                     del self.in_flight[packet_id]
         if any(delivery.group is not None for delivery in self.queue):
             self._replace_queue(
-                [entry for entry in self.queue if isinstance(entry, RunPart) or entry.group is None or not take(entry)]
+                [entry for entry in self.queue if not (isinstance(entry, Delivery) and _pass_on(entry, take))]
             )
 
-    def _replace_queue(self, deliveries: list[Delivery | RunPart]) -> None:
+    def _replace_queue(self, deliveries: list[Waiting]) -> None:
         self.queue = deque(deliveries)
-        self.queued_bytes = sum(_weigh(entry.message) for entry in deliveries)
+        self.queued_bytes = sum(entry.weight for entry in deliveries)
         link = self.link
         if link is not None and (link.behind or link.slow) and not self.queue_filling:
             link.catch_up()
 
     def discard_messages(self) -> None:
         """Drop all that is queued and in flight."""
-        self.queue = _NOTHING
+        self.queue = NOTHING
         self.queued_bytes = 0
         self.replays.clear()
         self.in_flight.clear()
         self._unsent = _NO_IDS
         self.awaiting_rel.clear()
+
+    # -- for sessions that outlive the process
+
+    def hold_back(self, packet_ids: Iterable[int]) -> None:
+        """Have it written that QoS 2 messages of the client wait for their PUBRELs, if anything is."""
+
+    def let_go(self, packet_ids: Iterable[int]) -> bool:
+        """Have it written that they do no more; True where any was written that they did."""
+        return False
+
+    def touch(self) -> None:
+        """Have the session itself written, as it is when that happens."""
+
+    def returned(self) -> None:
+        """Have it written that the client is back."""
+
+    def left(self) -> None:
+        """Note how far the connection came that has just ended."""
+
+    def subscribed(self, topic_filter: str, subscription: Subscription | None) -> None:
+        """Have a subscription written, or that there is none."""
 
     def _next_packet_id(self) -> int:
         """Find a free packet identifier; the in-flight window is smaller than their number, so there is one."""
@@ -499,6 +525,11 @@ class Session:
             if packet_id not in in_flight:  # [MQTT-2.3.1-4], [MQTT-2.2.1-4], [MQTT5-4.3.2-1], [MQTT5-4.3.3-1]
                 self._last_packet_id = packet_id
                 return packet_id
+
+
+def _pass_on(delivery: Delivery, take: Callable[[Offer], bool]) -> bool:
+    offer = delivery.offer() if delivery.group is not None else None
+    return offer is not None and take(offer)
 
 
 def _weigh(message: Message | None) -> int:

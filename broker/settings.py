@@ -11,6 +11,8 @@ class MqttSettings:
     """Largest packet accepted, fixed header included."""
     connect_timeout: float = 15.0
     """From accept to a complete CONNECT."""
+    shutdown_timeout: float = 5.0
+    """How long a stop may take to empty queues; what is left then is cut off."""
     keepalive_multiplier: float = 1.5
     """A connection silent for this many keep-alive intervals is closed [MQTT-3.1.2-24]."""
     max_keepalive: int = 65_535
@@ -46,6 +48,8 @@ class MqttSettings:
     """Payloads, properties and topics queued for one session, with the same consequence. 0 for no bound."""
     mqueue_drop: str = "oldest"
     """Which message a full queue drops: oldest or newest."""
+    max_queued_memory: int = 268_435_456
+    """Payloads of stored sessions kept in memory, in all; what is past it stays on disk alone. 0 for none kept."""
     max_retained: int = 100_000
     """Retained messages in all; past it a new topic's is not stored and counted. 0 for no bound."""
     max_retained_bytes: int = 536_870_912
@@ -54,6 +58,8 @@ class MqttSettings:
     """Largest payload that is retained. 0 for no bound."""
     max_outgoing_bytes: int = 8_388_608
     """Bytes waiting for one socket; past it QoS 0 messages to it are dropped and counted."""
+    max_unwritten_bytes: int = 67_108_864
+    """What may wait for the disk, in all; past it publishers that owe durable state are not read."""
     max_message_rate: float = 0.0
     """Messages per second that one client may publish; 0 for no bound."""
     max_byte_rate: float = 0.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from .deliveries import Delivery, Group
+from .deliveries import Group, Offer
 from .message import Message
 from .router import Route, Router, encode_identifier
 from .routing.topics import is_shared
@@ -31,39 +31,36 @@ class Sharing:
 
     def member_left(self, session: Session) -> None:
         """Let connected members have what is owed to one that is stored now; it keeps what nobody takes."""
-        session.pass_on_shared(lambda delivery: self._pass_on(delivery, to_stored=False))
+        session.pass_on_shared(lambda offer: self._pass_on(offer, to_stored=False))
 
     def member_ended(self, session: Session) -> None:
         """Leave all shared subscriptions, and let other members have what this session was chosen for."""
         for topic_filter in [name for name in session.subscriptions if is_shared(name)]:
             self._router.unsubscribe(session, topic_filter)
         if session.in_flight or session.queue:
-            session.pass_on_shared(lambda delivery: self._pass_on(delivery, to_stored=True))
+            session.pass_on_shared(lambda offer: self._pass_on(offer, to_stored=True))
 
     def member_unsubscribed(self, session: Session, left: Collection[str]) -> None:
         """Let other members have what waits for one that has just unsubscribed; what was sent stays with it."""
         session.pass_on_shared(
-            lambda delivery: (
-                delivery.group is not None
-                and delivery.group.full_filter in left
-                and self._pass_on(delivery, to_stored=True)
+            lambda offer: (
+                offer.group is not None and offer.group.full_filter in left and self._pass_on(offer, to_stored=True)
             ),
             sent_too=False,
         )
 
-    def _pass_on(self, delivery: Delivery, *, to_stored: bool) -> bool:
-        message, group = delivery.message, delivery.group
-        if message is None or group is None:
+    def _pass_on(self, offer: Offer, *, to_stored: bool) -> bool:
+        if offer.group is None:
             return False
-        group = self._router.group(group.full_filter) or group  # it may have been left by all and made anew
-        other = _choose(self._router.route(message.topic), group, message.topic, message.sender)
+        group = self._router.group(offer.group.full_filter) or offer.group  # left by all and made anew, maybe
+        other = _choose(self._router.route(offer.topic), group, offer.topic, offer.sender)
         if other is None or (other.link is None and not to_stored):
             return False
         subscription = group.members[other]
-        effective = min(message.qos, subscription.qos)
-        if effective or other.link is not None:
-            other.deliver(message, effective, delivery.retain, encode_identifier(subscription.identifier), group)
-        return True
+        effective = min(offer.qos, subscription.qos)
+        if not effective and other.link is None:
+            return True
+        return offer.give(other, effective, encode_identifier(subscription.identifier), group)
 
 
 def _choose(route: Route, group: Group, topic: str, sender: str) -> Session | None:

@@ -1,6 +1,6 @@
 """SUBSCRIBE and UNSUBSCRIBE of one client."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from logging import getLogger
 from typing import Any, Protocol, cast
 
@@ -56,13 +56,25 @@ class Subscribing:
             codes.append(code)
             if wanted and code < SUBACK_FAILURE:
                 replayed.append((request.topic_filter, code))
+        self._when_written(session, lambda: self._finish(session, packet, codes, replayed), _promises(codes))
+        return None
+
+    def _finish(self, session: Session, packet: Subscribe, codes: list[int], replayed: list[tuple[str, int]]) -> None:
+        engine = self._engine
         self._answer(session, packet, codes)
         for topic_filter, qos in replayed:
             engine.replays.enter(session, topic_filter, qos)  # [MQTT-3.3.1-6], [MQTT5-3.8.4-4]
         if replayed:
             engine.replays.go_on(session)
             engine.pace.met = False  # no publisher is held for what is replayed
-        return None
+
+    def _when_written(self, session: Session, answer: Callable[[], None], promises: bool) -> None:
+        """Answer, once what the answer promises is written where that is owed."""
+        journal = self._engine.journal
+        if promises and session.journaled and journal is not None:
+            self._out.hold_call(journal, answer)
+        else:
+            answer()
 
     async def _subscribe_when_allowed(self, session: Session, packet: Subscribe) -> None:
         """Do the same where foreign topic plugins must be asked first."""
@@ -81,7 +93,7 @@ class Subscribing:
             codes.append(code)
             if wanted and code < SUBACK_FAILURE:
                 replayed.append((request.topic_filter, code))
-        self._answer(session, packet, codes)
+        self._when_written(session, lambda: self._answer(session, packet, codes), _promises(codes))
         for topic_filter, qos in replayed:
             await engine.replays.enter_allowed(session, topic_filter, qos)
         engine.replays.go_on(session)
@@ -144,7 +156,12 @@ class Subscribing:
         # [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.11.3-1]
         five = session.protocol_version == 5
         data = encode_unsuback5(packet.packet_id, codes) if five else encode_unsuback(packet.packet_id)
-        self._out.send(data, PacketType.UNSUBACK)
+        promises = ReasonCode.SUCCESS in codes
+        self._when_written(session, lambda: self._out.send(data, PacketType.UNSUBACK), promises)
+
+
+def _promises(codes: Collection[int]) -> bool:
+    return any(code < SUBACK_FAILURE for code in codes)
 
 
 def _plain_filter(topic_filter: str) -> str:

@@ -38,10 +38,23 @@ class Wills:
         """Publish a will, after its delay where the session lives on that long."""
         if will.delay and lives_on:  # [MQTT5-3.1.3-9]
             session.delayed_will = will
+            session.will_due = time() + will.delay
+            session.touch()
             loop = asyncio.get_running_loop()
             session.will_timer = loop.call_later(will.delay, self.execute, session)
         else:
             self._check_and_publish(session, will)
+
+    def resume(self, session: Session) -> None:
+        """Have a restored will wait on; one whose connection was lost with the broker waits from now on."""
+        will = session.delayed_will
+        if will is None:
+            return
+        if session.will_due is None:
+            session.will_due = time() + will.delay
+            session.touch()
+        loop = asyncio.get_running_loop()
+        session.will_timer = loop.call_later(max(0.0, session.will_due - time()), self.execute, session)
 
     def execute(self, session: Session) -> None:
         """Publish a will that waits, because its delay is over or its session has ended."""
@@ -53,7 +66,9 @@ class Wills:
     @staticmethod
     def forget(session: Session) -> None:
         """Drop a will that waits: its client is back in time [MQTT5-3.1.3-9]."""
-        session.delayed_will = None
+        if session.delayed_will is not None:
+            session.delayed_will = session.will_due = None
+            session.touch()
         if session.will_timer is not None:
             session.will_timer.cancel()
             session.will_timer = None

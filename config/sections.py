@@ -40,6 +40,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Durability = Literal["process", "power", "none"]
 NodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+@[A-Za-z0-9_.:-]+$", max_length=255)]
 
 
@@ -98,6 +99,7 @@ class MqttSection(Section):
 
     max_packet_size: Annotated[int, Field(ge=16, le=268_435_460)] = 1_048_576
     connect_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 15.0
+    shutdown_timeout: Seconds = 5.0
     keepalive_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
     max_keepalive: Annotated[int, Field(ge=1, le=65_535)] = 65_535
     max_clientid_len: Annotated[int, Field(ge=23, le=65_535)] = 65_535
@@ -121,10 +123,12 @@ class MqttSection(Section):
     max_mqueue_len: Count = 1_000
     max_mqueue_bytes: Count = 16_777_216
     mqueue_drop: Literal["oldest", "newest"] = "oldest"
+    max_queued_memory: Count = 268_435_456
     max_retained: Count = 100_000
     max_retained_bytes: Count = 536_870_912
     max_retained_payload: Count = 1_048_576
     max_outgoing_bytes: Positive = 8_388_608
+    max_unwritten_bytes: Annotated[int, Field(ge=1_048_576)] = 67_108_864
     max_message_rate: Rate = 0.0
     max_byte_rate: Rate = 0.0
     rate_exceeded: Literal["pause", "disconnect"] = "pause"

@@ -13,7 +13,7 @@ from pydantic_settings.exceptions import SettingsError
 from ..broker.listeners.options import complete_listeners
 from .errors import ConfigError
 from .explain import Source, check_environment, explain
-from .sections import AccessSection, ApiSection, ListenerSection, LogSection, MqttSection
+from .sections import AccessSection, ApiSection, Durability, ListenerSection, LogSection, MqttSection
 from .yaml_file import read_yaml
 
 CREDENTIAL_PLUGIN = "wardenmq.plugins.credentials.CredentialAuthPlugin"
@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("data")
+    durability: Durability = "process"
+    """What an acknowledged message survives: the end of the process, the loss of power, or neither."""
     listeners: dict[str, ListenerSection] = Field(default_factory=_default_listeners)
     plugins: dict[str, dict[str, Any]] = Field(default_factory=_default_plugins)
     mqtt: MqttSection = MqttSection()

@@ -38,28 +38,54 @@ async def migrate(
     migrations = available(folder)
     version = await _pragma(connection, "user_version")
     if version > len(migrations):
-        raise DatabaseTooNew(
-            f"The database has schema version {version}, but this release knows versions up to {len(migrations)} only."
-        )
+        raise too_new(version, len(migrations))
     owner = await _pragma(connection, "application_id")
     if owner != APPLICATION_ID and (owner or version or await _holds_tables(connection)):
         raise DatabaseDamaged("The file is a database of some other program.")
     if before is not None and 0 < version < len(migrations):
         await before(version)
     for number, path in migrations[version:]:
-        await _apply(connection, number, path.read_text(encoding="utf-8"))
+        try:
+            await connection.executescript(_script(number, path, APPLICATION_ID))
+        except sqlite3.Error:
+            await connection.rollback()
+            raise
 
 
-async def _apply(connection: aiosqlite.Connection, number: int, sql: str) -> None:
-    # executescript commits whatever is open before it starts, so the transaction has to be part of the script.
-    script = (
-        f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {number};\nCOMMIT;"
+def migrate_now(
+    connection: sqlite3.Connection, folder: Path, application_id: int, *, before: Callable[[int], None]
+) -> None:
+    """Apply what is missing to a database that is known to be ours or new; blocks, else as `migrate` does it.
+
+    Raises DatabaseTooNew where the file is ahead of this release, before anything is written.
+    """
+    migrations = available(folder)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise too_new(version, len(migrations))
+    if 0 < version < len(migrations):
+        before(version)
+    for number, path in migrations[version:]:
+        try:
+            connection.executescript(_script(number, path, application_id))
+        except sqlite3.Error:
+            connection.rollback()
+            raise
+
+
+def too_new(version: int, known: int) -> DatabaseTooNew:
+    """Say that a database is ahead of this release."""
+    return DatabaseTooNew(
+        f"The database has schema version {version}, but this release knows versions up to {known} only."
     )
-    try:
-        await connection.executescript(script)
-    except sqlite3.Error:
-        await connection.rollback()
-        raise
+
+
+def _script(number: int, path: Path, application_id: int) -> str:
+    # executescript commits whatever is open before it starts, so the transaction has to be part of the script.
+    return (
+        f"BEGIN IMMEDIATE;\n{path.read_text(encoding='utf-8')}\n"
+        f"PRAGMA application_id = {application_id};\nPRAGMA user_version = {number};\nCOMMIT;"
+    )
 
 
 async def _pragma(connection: aiosqlite.Connection, name: str) -> int:

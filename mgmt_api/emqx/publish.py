@@ -21,6 +21,12 @@ Refusal: TypeAlias = NotPublished | ErrorBody
 
 _ACCEPTED = 202
 _INVALID = 400
+_UNAVAILABLE = 503
+_NOT_KEPT: NotPublished = {
+    "reason_code": int(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR),
+    "message": "failed_to_dispatch",
+}
+"""EMQX's words for a message that was not taken; here, for it could not be written for those who must not lose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,11 @@ async def publish(call: Call[None, PublishMessage]) -> Published | Answer:
     checked = _check(call.state, call.body)
     if not isinstance(checked, _Checked):
         return Answer(checked, _INVALID)
+    if not call.state.broker.writable and _must_be_kept(checked):
+        return Answer(_NOT_KEPT, _UNAVAILABLE)
     result = _publish(call.state, checked)
+    if _must_be_kept(checked) and not await call.state.broker.written():
+        return Answer(_NOT_KEPT, _UNAVAILABLE)
     return Answer(result, _ACCEPTED) if "reason_code" in result else Answer(result, 200)
 
 
@@ -55,12 +65,21 @@ async def publish_bulk(call: Call[None, list[PublishMessage]]) -> Answer:
         messages.append(checked)
         if len(messages) % SLICE == 0:
             await asyncio.sleep(0)
+    kept = any(map(_must_be_kept, messages))
+    if kept and not call.state.broker.writable:
+        return Answer([_NOT_KEPT] * len(messages), _UNAVAILABLE)
     results: list[Published | NotPublished] = []
     for checked in messages:
         results.append(_publish(call.state, checked))
         if len(results) % SLICE == 0:
             await asyncio.sleep(0)
+    if kept and not await call.state.broker.written():
+        return Answer([_NOT_KEPT] * len(messages), _UNAVAILABLE)
     return Answer(results, _ACCEPTED if any("reason_code" in result for result in results) else 200)
+
+
+def _must_be_kept(message: _Checked) -> bool:
+    return message.qos > 0 or message.retain
 
 
 def _publish(state: ApiState, message: _Checked) -> Published | NotPublished:

@@ -5,7 +5,7 @@ from typing import Any
 from ...store.records import ApiRole
 from ..errors import ApiError
 from ..routes import Facade, Route
-from . import clients, metrics, nodes, publish, status, subscriptions
+from . import alarms, clients, metrics, nodes, publish, status, subscriptions
 from .credentials import FORBIDDEN, authenticate
 from .models_clients import (
     Client,
@@ -122,7 +122,7 @@ _PUBLISH = (
         "Publish",
         body=PublishMessage,
         answer=Published,
-        other_answers={202: NotPublished, 400: publish.Refusal},
+        other_answers={202: NotPublished, 400: publish.Refusal, 503: NotPublished},
         roles=_PUBLISHER,
     ),
     Route(
@@ -133,7 +133,7 @@ _PUBLISH = (
         "Publish",
         body=list[PublishMessage],
         answer=list[Published],
-        other_answers={202: list[Published | NotPublished], 400: publish.Refusal},
+        other_answers={202: list[Published | NotPublished], 400: publish.Refusal, 503: list[NotPublished]},
         roles=_PUBLISHER,
     ),
 )
@@ -179,6 +179,19 @@ _NODES = (
     ),
 )
 
+_ALARMS = (
+    Route(
+        "GET",
+        "/alarms",
+        alarms.list_alarms,
+        "List alarms",
+        "Alarms",
+        query=alarms.AlarmQuery,
+        answer=alarms.AlarmPage,
+    ),
+    Route("DELETE", "/alarms", alarms.clear_alarm_history, "Forget the alarms that are over", "Alarms", status=204),
+)
+
 
 def _error_body(error: ApiError) -> object:
     return {"code": error.code, "message": error.message}
@@ -203,7 +216,7 @@ def _facade(prefix: str, routes: tuple[Route[Any, Any], ...]) -> Facade:
 
 EMQX = _facade(
     "/api/v5",
-    (*_STATUS, *_CLIENTS, *_SUBSCRIPTIONS, *_PUBLISH, *AUTHENTICATION, *AUTHORIZATION, *_NODES),
+    (*_STATUS, *_CLIENTS, *_SUBSCRIPTIONS, *_PUBLISH, *AUTHENTICATION, *AUTHORIZATION, *_NODES, *_ALARMS),
 )
 """What stands under `/api/v5`."""
 
@@ -211,6 +224,16 @@ ROOT = _facade(
     "",
     (
         *_STATUS,
+        Route(
+            "GET",
+            "/health",
+            status.get_health,
+            "Say whether the broker does all that it is there for",
+            "Status",
+            answer=status.Health,
+            other_answers={503: status.Health},
+            public=True,
+        ),
         Route(
             "GET",
             "/api-docs/swagger.json",

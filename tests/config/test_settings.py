@@ -182,6 +182,31 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_left_alone(monkeypatc
     assert Settings.load().api == ApiSection()
 
 
+def test_what_is_acknowledged_survives_the_end_of_the_process_unless_told_otherwise(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Settings.load().durability == "process"
+    assert load(file, "durability: power").durability == "power"
+    assert load(file, "durability: none").durability == "none"
+    assert load(file, "durability:").durability == "process"
+    monkeypatch.setenv("WARDENMQ_DURABILITY", "none")
+    assert load(file, "durability: power").durability == "none"
+    assert load(file, "durability: power", {"durability": "process"}).durability == "process"
+    monkeypatch.setenv("WARDENMQ_DURABILITY", "disk")
+    sentence = refusal(file, "durability: power")
+    assert "'durability' in the environment" in sentence
+    assert "'disk'" not in sentence
+
+
+def test_the_journals_bounds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smallest = "mqtt: {shutdown_timeout: 0, max_unwritten_bytes: 1048576, max_queued_memory: 0}"
+    mqtt = load(file, smallest).mqtt
+    assert (mqtt.shutdown_timeout, mqtt.max_unwritten_bytes, mqtt.max_queued_memory) == (0.0, 1_048_576, 0)
+    monkeypatch.setenv("WARDENMQ_MQTT__MAX_UNWRITTEN_BYTES", "2000000")
+    mqtt = load(file, smallest).mqtt
+    assert (mqtt.shutdown_timeout, mqtt.max_unwritten_bytes, mqtt.max_queued_memory) == (0.0, 2_000_000, 0)
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "mqtt:\nplugins:\n"])
 def test_what_is_empty_is_the_default(file: Path, text: str) -> None:
     assert load(file, text) == Settings.load()
@@ -215,12 +240,23 @@ TLS = "bind: 'a:1', ssl: true, certfile: x, keyfile: x"
     ("text", "parts"),
     [
         ("listners: {}", ["'listners'", "did you mean 'listeners'?"]),
-        ("zzz: 1", ["'zzz'", "known here are access, api, data_dir, listeners"]),
+        ("zzz: 1", ["'zzz'", "known here are access, api, data_dir, durability, listeners"]),
         ("mqtt: {max_inflght: 3}", ["'mqtt.max_inflght'", "did you mean 'max_inflight'?"]),
         ("listeners: {default: {bnd: '127.0.0.1:0'}}", ["'listeners.default.bnd'", "did you mean 'bind'?"]),
         ("mqtt: 3", ["'mqtt'", "must be a mapping"]),
         ("mqtt: {max_inflight: 0}", ["'mqtt.max_inflight'", "greater than or equal to 1"]),
         ("mqtt: {max_inflight: many}", ["'mqtt.max_inflight'", "integer"]),
+        ("durabilty: power", ["'durabilty'", "did you mean 'durability'?"]),
+        ("durability: disk", ["'durability'", "'process'", "'power'", "'none'"]),
+        ("durability: {level: power}", ["'durability'", "'process'"]),
+        ("mqtt: {durability: power}", ["'mqtt.durability'"]),
+        ("mqtt: {shutdown_timout: 1}", ["'mqtt.shutdown_timout'", "did you mean 'shutdown_timeout'?"]),
+        ("mqtt: {shutdown_timeout: -0.1}", ["'mqtt.shutdown_timeout'", "greater than or equal to 0"]),
+        ("mqtt: {shutdown_timeout: .inf}", ["'mqtt.shutdown_timeout'", "finite"]),
+        ("mqtt: {max_unwriten_bytes: 1}", ["'mqtt.max_unwriten_bytes'", "did you mean 'max_unwritten_bytes'?"]),
+        ("mqtt: {max_unwritten_bytes: 1048575}", ["'mqtt.max_unwritten_bytes'", "1048576"]),
+        ("mqtt: {max_queue_memory: 1}", ["'mqtt.max_queue_memory'", "did you mean 'max_queued_memory'?"]),
+        ("mqtt: {max_queued_memory: -1}", ["'mqtt.max_queued_memory'", "greater than or equal to 0"]),
         ("mqtt: {connect_timeout: .inf}", ["'mqtt.connect_timeout'", "finite"]),
         ("api: {bind: nowhere}", ["'api.bind'", "HOST:PORT"]),
         ("api: {bind: 'a:65536'}", ["'api.bind'", "65535"]),

@@ -477,7 +477,7 @@ COSTS = {
     "QoS 0, 5 to 5, user property": Cost(0.18, 1.19, 22.9, 1.53, 11),
     "QoS 0, 5 to 5, user property of each": Cost(1.17, 3.16, 220.7, 8.45, 14),
     "QoS 0, 5 to 3.1.1": Cost(0.13, 1.19, 35.0, 2.50, 226),
-    "QoS 0, retained": Cost(24.06, 29.08, 913.2, 58.17, 251),
+    "QoS 0, retained": Cost(25.06, 29.08, 943.2, 59.17, 251),
     "QoS 0, shared by four": Cost(18.21, 11.28, 471.7, 38.69, 203),
     "gateway, 3.1.1": Cost(0.17, 1.16, 85.5, 2.45, 13),
     "gateway, 5": Cost(0.18, 1.16, 91.8, 2.46, 13),

@@ -71,6 +71,10 @@ CALLS: list[tuple[str, str, dict[str, str], str, Any, int]] = [
     ("GET", "/metrics", {}, "aggregate=true", None, 200),
     ("GET", "/stats", {}, "", None, 200),
     ("GET", "/stats", {}, "aggregate", None, 200),
+    ("GET", "/alarms", {}, "", None, 200),
+    ("GET", "/alarms", {}, "activated=false", None, 200),
+    ("GET", "/alarms", {}, "activated=soon", None, 400),
+    ("DELETE", "/alarms", {}, "", None, 204),
     ("DELETE", "/clients/{clientid}", {"clientid": "one"}, "", None, 204),
     ("POST", "/clients/kickout/bulk", {}, "", ["away"], 204),
 ]
@@ -99,6 +103,9 @@ async def test_answers_are_as_documented(api: Api) -> None:
     client = await api.mqtt.connected("one", username="alice")
     await client.subscribe(("t/+", 1))
     await (await api.mqtt.connected("away", clean=False)).disconnect()
+    for name in ("over", "active"):
+        api.mqtt.broker.alarms.activate(name, "Something is wrong.", {"since": 1.5, "reason": None})
+    api.mqtt.broker.alarms.deactivate("over")
     routes = {(route.method, route.path): route for route in EMQX.routes}
     for method, path, parameters, query, body, status in CALLS:
         values = {"id": "password_based:built_in_database", **parameters}

@@ -1,0 +1,1 @@
+"""What outlives the process: sessions, what they are owed, retained messages and wills, in the order of commits."""
