@@ -132,7 +132,7 @@ async def test_a_live_session_is_explained_as_it_is(running: Cli) -> None:
         identifier="live",
         username=credentials["mqtt_username"],
         password=credentials["mqtt_password"],
-        timeout=10,
+        timeout=30,
     ):
         output = await running.done("acl", "explain", "live", "any/topic")
     assert "allowed: publish any/topic" in output
@@ -142,8 +142,9 @@ async def test_a_live_session_is_explained_as_it_is(running: Cli) -> None:
 def test_how_long_from_now() -> None:
     for text, span in (("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000), ("2w", 1_209_600)):
         for past, sign in ((False, 1), (True, -1)):
-            expected = datetime.now(UTC) + sign * timedelta(seconds=span)
-            assert abs(datetime.fromisoformat(moment(text, past=past)) - expected) < timedelta(seconds=5)
+            before = datetime.now(UTC).replace(microsecond=0)
+            now = datetime.fromisoformat(moment(text, past=past)) - sign * timedelta(seconds=span)
+            assert before <= now <= datetime.now(UTC)
 
 
 def test_moments_as_they_are_written() -> None:

@@ -29,7 +29,7 @@ SECRET = "  s3cret of ü  "
 async def opens(cli: Cli, name: str, password: str) -> bool:
     """Tell whether a password lets in, asking the server or the directory."""
     if cli.server is not None:
-        client = aiomqtt.Client(*cli.server.address("mqtt"), username=name, password=password, timeout=10)
+        client = aiomqtt.Client(*cli.server.address("mqtt"), username=name, password=password, timeout=30)
         try:
             async with client:
                 return True
