@@ -26,6 +26,7 @@ from .mgmt_api.application import create_application, create_runner
 from .mgmt_api.settings import ApiSettings
 from .store.directory import Directory
 from .store.errors import DatabaseDamaged
+from .store.file_exchange import finish_or_undo
 from .store.file_names import CREDENTIALS_NAME, DATABASE_NAME, SESSIONS_NAME
 from .store.first_run import InitialCredentials, first_run
 from .store.lock import DataDirectoryLock
@@ -105,6 +106,9 @@ class Server:
     def _take_data_directory(self) -> DataDirectoryLock:
         lock = DataDirectoryLock.acquire(self.settings.data_dir)
         self._started.callback(lock.release)
+        finished = finish_or_undo(self.settings.data_dir)
+        if finished is not None:
+            logger.warning("%s", finished)
         return lock
 
     async def _open_store(self, announce: Callable[[str], None]) -> Directory:
@@ -131,9 +135,14 @@ class Server:
             if sessions is None:
                 raise
             await sessions.close()
-            logger.error("%s", damage.message)
-            set_aside(self.settings.data_dir / SESSIONS_NAME, datetime.now(UTC))
-        return await self._start_broker(directory, await self._open_sessions())
+            file = self.settings.data_dir / SESSIONS_NAME
+            kept = set_aside(file, datetime.now(UTC))
+            problem = f"{damage.message.rstrip('.')}. It was set aside as {kept.name}; see wardenmq doctor."
+        logger.error("%s", problem)
+        sessions = await self._open_sessions()
+        if sessions is not None:
+            sessions.problem = problem
+        return await self._start_broker(directory, sessions)
 
     async def _open_sessions(self) -> SessionStore | None:
         """Open what sessions are written to; None where they are to live in memory alone."""

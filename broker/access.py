@@ -138,6 +138,10 @@ class RightsKeeper(Protocol):
         """Bring `superuser` and `confined` of a client that was admitted before up to date."""
         ...
 
+    def exists(self, client: Identity) -> bool:
+        """Tell whether the principal that a client was admitted as is there still; True where it had none."""
+        ...
+
 
 @runtime_checkable
 class StandingAuthorizer(Protocol):

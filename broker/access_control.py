@@ -129,6 +129,10 @@ class AccessControl:
         for keeper in self._rights:
             keeper.renew(client)
 
+    def exists(self, client: Identity) -> bool:
+        """Tell whether the principal that a client was admitted as is there still."""
+        return all(keeper.exists(client) for keeper in self._rights)
+
     def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
         """Decide by our own plugins; with none loaded everything is allowed, as in amqtt."""
         decide = self._decide

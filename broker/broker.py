@@ -136,7 +136,9 @@ class Broker(AmqttContract):
         await Restoring(engine, journal).restore()
         if store.problem is not None:
             self.alarms.activate(
-                SESSIONS_SET_ASIDE, "Stored sessions were damaged; they were set aside, and none is left.", {}
+                SESSIONS_SET_ASIDE,
+                "Stored sessions were damaged and set aside; `wardenmq doctor` says what can be repaired.",
+                {"reason": store.problem},
             )
 
     async def shutdown(self) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import acl, audit, bans, groups, roles, serving, users
+from . import acl, audit, backup, bans, doctor, groups, roles, serving, users
 from .failures import UNUSABLE, end, told_in_a_sentence
 from .output import Unprintable, discard_unwritten, reason_of, show, trouble_ahead
 
@@ -18,7 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-serving.register(app)
+for commands in (serving, backup, doctor):
+    commands.register(app)
 for noun in (users.app, roles.app, groups.app, acl.app, bans.app, audit.app):
     app.add_typer(noun)
 

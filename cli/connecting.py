@@ -22,6 +22,7 @@ def connect(data_dir: Path | None, config: Path | None) -> "Transport":
 
     Raises `Unusable`, ConfigError or a StoreError.
     """
+    from ..store.file_exchange import STAGING_NAME, finish_or_undo
     from ..store.file_names import DATABASE_NAME
     from ..store.lock import DataDirectoryInUse, DataDirectoryLock
 
@@ -34,7 +35,9 @@ def connect(data_dir: Path | None, config: Path | None) -> "Transport":
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            lock = DataDirectoryLock.acquire(data_dir, database=DATABASE_NAME)
+            # In the middle of a restore that was interrupted there may be no database, until that is finished.
+            needed = None if (data_dir / STAGING_NAME).exists() else DATABASE_NAME
+            lock = DataDirectoryLock.acquire(data_dir, database=needed)
         except DataDirectoryInUse as error:
             owner = error.owner
             problem = f"{error.message.rstrip('.')}, which has no management API"
@@ -50,6 +53,11 @@ def connect(data_dir: Path | None, config: Path | None) -> "Transport":
         else:
             from .stopped import StoppedTransport
 
+            try:
+                finish_or_undo(data_dir)
+            except BaseException:
+                lock.release()
+                raise
             return StoppedTransport(lock, settings or _load(data_dir, config))
         if time.monotonic() >= deadline:
             raise Unusable(f"{problem}.")

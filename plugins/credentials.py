@@ -97,6 +97,10 @@ class CredentialAuthPlugin(BaseAuthPlugin):
             client.superuser = login is not None and login.superuser
             client.confined = login.confined if login is not None else client.confined
 
+    def exists(self, client: Identity) -> bool:
+        """Tell whether the client's login is there still."""
+        return client.principal is None or self._directory.login_by_id(client.principal) is not None
+
     async def authenticate(self, *, session: Session) -> bool | None:
         """Decide for a plain amqtt broker, which knows neither reason codes nor superusers."""
         password = session.password

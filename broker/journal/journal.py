@@ -90,7 +90,8 @@ class Journal:
         """Those among them that are not in memory any more."""
         self._held: list[HeldPublisher] = []
         self._tick = 0
-        self._unreadable = False
+        self._unreadable: set[int] = set()
+        """Sessions that wait for what cannot be read."""
         self.answer: Answer | None = None
         """What the publisher of the message that is being delivered is to be told; set for as long as that takes."""
         self._last_beat = 0.0
@@ -414,6 +415,7 @@ class Journal:
         self._failed_records += batch.records
         first = self.fault is None
         if first:
+            text = text.rstrip(".")
             _logger.error("Sessions cannot be written to the disk: %s; it is tried again", text)
             self._alarms.activate(
                 JOURNAL_NOT_WRITABLE,
@@ -488,34 +490,45 @@ class Journal:
 
     async def _load(self, session: "JournaledSession", wanted: list[Owed]) -> None:
         missing = {owed.record.id: owed.record for owed in wanted if owed.record.content is None and owed.left}
-        while missing and not self.closed and session.connected:
-            try:
-                rows = await self.store.load(list(missing))
-            except Exception as error:  # the store's business: whatever it is, the messages are waited for
-                if not self._unreadable:
-                    self._unreadable = True
-                    _logger.error("What sessions are owed cannot be read from the disk: %s; it is tried again", error)
-                    self._alarms.activate(
-                        JOURNAL_NOT_READABLE,
-                        "Messages of persistent sessions cannot be read from the disk.",
-                        {"reason": str(error)},
-                    )
-                await asyncio.sleep(_RETRY)
-                continue
-            if self._unreadable:
-                self._unreadable = False
-                _logger.warning("What sessions are owed is read from the disk again")
-                self._alarms.deactivate(JOURNAL_NOT_READABLE)
-            loaded = self._take_in(rows, missing)
-            for record in missing.values():
-                _logger.error("A message for client %r is not in the store any more", session.client_id)
-                record.missing = True
-            break
-        else:
-            loaded = []
+        rows = await self._read(session, missing)
+        loaded = [] if rows is None else self._take_in(rows, missing)
+        for record in () if rows is None else missing.values():
+            _logger.error("A message for client %r is not in the store any more", session.client_id)
+            record.missing = True
         session.loaded()
         self._pace.met = False
         self._keep_all(loaded)  # only now: what there is no room for is sent at least as far as the window is open
+
+    async def _read(self, session: "JournaledSession", missing: dict[int, Record]) -> list[Row] | None:
+        """Read records as often as it takes; None where nobody waits for them any more."""
+        try:
+            while not self.closed and session.connected:
+                try:
+                    return await self.store.load(list(missing)) if missing else []
+                except Exception as error:  # the store's business: whatever it is, the messages are waited for
+                    self._cannot_read(session, error)
+                await asyncio.sleep(_RETRY)
+            return None
+        finally:
+            self._waits_no_more(session)
+
+    def _cannot_read(self, session: "JournaledSession", error: Exception) -> None:
+        if not self._unreadable:
+            reason = str(error).rstrip(".")
+            _logger.error("What sessions are owed cannot be read from the disk: %s; it is tried again", reason)
+            self._alarms.activate(
+                JOURNAL_NOT_READABLE,
+                "Messages of persistent sessions cannot be read from the disk.",
+                {"reason": reason},
+            )
+        self._unreadable.add(session.key)
+
+    def _waits_no_more(self, session: "JournaledSession") -> None:
+        if session.key in self._unreadable:
+            self._unreadable.discard(session.key)
+            if not self._unreadable:
+                _logger.warning("Nobody waits any more for what could not be read from the disk")
+                self._alarms.deactivate(JOURNAL_NOT_READABLE)
 
     def load_now(self, wanted: list[Owed]) -> list[Record]:
         """Read at once what is not in memory, blocking the loop; give what was read, which is not kept for long."""

@@ -4,6 +4,7 @@ Payloads of what sessions are owed stay in the store until somebody is sent them
 """
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Callable
 from logging import getLogger
@@ -19,12 +20,13 @@ from ..protocol.packets import Will
 from ..registry import SessionRegistry
 from ..retention import Retention
 from ..router import Router
+from ..routing.topics import InvalidTopic, check_filter, split_share
 from ..session import NOTHING
 from ..settings import MqttSettings
 from ..traffic import Traffic
 from ..wills import Wills
 from .contract import JournalStore, Row
-from .records import Owed, OwedPart, Record
+from .records import PACKET_IDS, Owed, OwedPart, Record
 from .rows import unpack_bits
 from .session import JournaledSession
 
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 _logger = getLogger(__name__)
 _PROGRESS = 2.0
 """Seconds between two lines on the log."""
+
+
+_MOST_QOS = 2
+_MOST_MESSAGES = 65_535
+"""Messages in one record; a run is shorter."""
 
 
 class Restored(Protocol):
@@ -75,9 +82,20 @@ class Restoring:
         self._alive_at = self._now
         self._began = self._said = monotonic()
         self._rows = 0
+        self._ignored = 0
+        """Rows that make no sense."""
 
     async def restore(self) -> None:
         """Read all tables; raises what the store raises."""
+        collecting = gc.isenabled()
+        gc.disable()  # all of it stays: looking through it again and again takes longer than reading it
+        try:
+            await self._restore()
+        finally:
+            if collecting:
+                gc.enable()
+
+    async def _restore(self) -> None:
         await self._read("state", self._take_state)
         await self._read("retained", self._take_retained)
         await self._read("sessions", self._take_session)
@@ -95,6 +113,8 @@ class Restoring:
             if not record.owed:
                 self._journal.drop_record(record)
         self._end_expired()
+        if self._ignored:
+            _logger.warning("%d rows of sessions make no sense and were left out; see wardenmq doctor", self._ignored)
         _logger.info(
             "Restored %d sessions, %d messages for them and %d retained messages in %.1f s",
             len(self._engine.registry),
@@ -159,12 +179,17 @@ class Restoring:
     def _take_subscription(self, row: Row) -> None:
         key, topic_filter, qos, no_local, retain_as_published, retain_handling, identifier = row
         session = self._sessions.get(key)
-        if session is not None:
+        if session is None or not _is_filter(topic_filter) or not 0 <= qos <= _MOST_QOS:
+            self._ignored += 1
+        else:
             subscription = Subscription(qos, bool(no_local), bool(retain_as_published), retain_handling, identifier)
             self._engine.router.subscribe(session, topic_filter, subscription)
 
     def _take_message(self, row: Row) -> None:
         number, topic, sender, qos, _, properties, expires_at, count, body, _, length = row
+        if not 0 < count <= _MOST_MESSAGES or length % count or body < 0:
+            self._ignored += 1
+            return
         topic, sender = self._texts.setdefault(topic, topic), self._texts.setdefault(sender, sender)
         weight = length // count - body + len(properties) + len(topic.encode()) + WEIGHT
         self._records[number] = Record(number, 0, None, topic, sender, qos, count, weight, expires_at)
@@ -172,19 +197,27 @@ class Restoring:
     def _take_delivery(self, row: Row) -> None:
         key, position, message_id, first, count, qos, retain, identifiers, share, done, received = row
         session, record = self._sessions.get(key), self._records.get(message_id)
-        if session is None or record is None:
+        sound = record is not None and 0 <= first < first + count <= record.count and 1 <= qos <= _MOST_QOS
+        if session is None or record is None or not sound or position < 0:
+            self._ignored += 1
             return
         group: Group | None = self._engine.router.group(share) if share else None
         owed = Owed(session, record, 0, position, first, count, qos, bool(retain), identifiers, group)
         owed.done, owed.received = unpack_bits(done), unpack_bits(received)
+        owed.done &= (1 << count) - 1
         owed.left = count - owed.done.bit_count()
+        if owed.left <= 0:
+            self._ignored += 1
+            return
         record.owed += 1
         self._owed.setdefault(session, []).append(owed)
 
     def _take_unreleased(self, row: Row) -> None:
         key, packet_id = row
         session = self._sessions.get(key)
-        if session is not None:
+        if session is None or not 0 < packet_id <= PACKET_IDS:
+            self._ignored += 1
+        else:
             session.awaiting_rel.add(packet_id)
             session.unreleased.add(packet_id)
 
@@ -221,9 +254,18 @@ class Restoring:
         """End the sessions whose time is over, lay the wills of those that were lost with the broker."""
         engine = self._engine
         for session in self._sessions.values():
-            if session.expired or not session.persistent:  # [MQTT5-4.1.0-2]
+            # [MQTT5-4.1.0-2]; a principal may have been deleted, and the sessions with it, while nobody was told
+            if session.expired or not session.persistent or not engine.access.exists(session.identity):
                 engine.end_session(session)
                 continue
             engine.schedule_expiry(session)
             if session.delayed_will is not None:
                 engine.wills.resume(session)
+
+
+def _is_filter(text: str) -> bool:
+    try:
+        check_filter(split_share(text)[1])
+    except InvalidTopic:
+        return False
+    return True

@@ -451,6 +451,7 @@ class JournaledSession(Session):
         link, message = self.link, owed.message(0)
         if link is None or message is None or qos == 2 or self._must_queue or not self._may_send(link, owed, 0):
             self._enqueue_owed(owed, 0)
+            self.drain()  # which has it read, if it is the next one
         else:
             self._send_one(link, owed, 0, message)
 

@@ -151,7 +151,9 @@ class Peer:
         self._sent_here.clear()
         self.goodbye = self.session_present = None
         if clean:
-            self.memory = Memory(confirmed=self.memory.confirmed, received=self.memory.received, first=self.memory.first)
+            self.memory = Memory(
+                confirmed=self.memory.confirmed, received=self.memory.received, first=self.memory.first
+            )
         connection.connection_made(self.port)
         if self.version == 5:
             fields.setdefault("properties", [] if clean and "properties" not in fields else KEPT)
@@ -437,8 +439,8 @@ class Place:
         for peer in list(self.peers.values()):
             await peer.connect(clean=True)
             await peer.leave()
-        for session in list(self.broker.registry):
-            self.broker._engine.end_session(session)
+        for each in list(self.broker.registry):
+            self.broker._engine.end_session(each)
         for topic in list(self.store.tables["retained"]):
             self.broker._engine.retention.discard(topic)
         await self.written()

@@ -36,7 +36,7 @@ TWO = Subscription(2, True, True, 2, 7)
 class Waiting:
     """Wait for batches, and note in a list that all share what was heard."""
 
-    def __init__(self, name: object, told: list[tuple[object, int]], store: MemoryStore | None = None) -> None:
+    def __init__(self, name: object, told: list[tuple[object, int]]) -> None:
         self.name = name
         self.told = told
         self.stalls = 0
@@ -62,9 +62,7 @@ class Desk:
     def session(self, name: str) -> JournaledSession:
         """Make a session that is journaled."""
         identity = Identity(name, "user", None, "10.0.0.1", "default")
-        session = JournaledSession(
-            identity, self.settings, Traffic(), Traffic(), self.journal, self.journal.new_key()
-        )
+        session = JournaledSession(identity, self.settings, Traffic(), Traffic(), self.journal, self.journal.new_key())
         session.expiry_interval = 60.0
         session.touch()
         return session
@@ -329,7 +327,11 @@ async def test_a_client_id_can_be_used_anew_in_the_same_batch() -> None:
 
 
 def test_what_a_newer_batch_says_counts() -> None:
-    older = {"sessions": {1: ("a",), 2: ("b",)}, "deliveries": {(1, 0): (1,), (2, 0): (2,)}, "retained": {"r": ("old",)}}
+    older = {
+        "sessions": {1: ("a",), 2: ("b",)},
+        "deliveries": {(1, 0): (1,), (2, 0): (2,)},
+        "retained": {"r": ("old",)},
+    }
     newer = {"ended": {1: None}, "deliveries": {(2, 0): None, (2, 1): (3,)}, "retained": {"r": ("new",), "s": None}}
     assert merge(older, newer) == {
         "ended": {1: None},
@@ -505,7 +507,7 @@ async def test_a_fault_that_only_the_beat_met_ends_too() -> None:
         found.journal.beat()
         await until(lambda: found.journal.fault is not None)
         found.store.fails = None
-        await until(lambda: found.journal.fault is None, 5.0)
+        await until(lambda: found.journal.fault is None)
 
 
 # -- anything, in any order, against a model that applies each change at once
@@ -558,7 +560,19 @@ class Acting:
 
     def act(self) -> None:
         """Do one thing."""
-        names = ("begin", "owe", "owe", "owe", "settle", "settle", "receive", "subscribe", "unsubscribe", "hold", "retain")
+        names = (
+            "begin",
+            "owe",
+            "owe",
+            "owe",
+            "settle",
+            "settle",
+            "receive",
+            "subscribe",
+            "unsubscribe",
+            "hold",
+            "retain",
+        )
         getattr(self, self.chance.choice((*names, "end", "wait")))()
 
     def pick(self) -> JournaledSession | None:
@@ -688,7 +702,7 @@ async def act_at_random(seed: int) -> None:
             waited = dict(acting.waits)
             assert all(committed >= waited[name] for name, committed in found.told)  # type: ignore[index]
         found.store.let_go()
-        await until(lambda: found.journal.fault is None, 5.0)
+        await until(lambda: found.journal.fault is None)
         await found.written()
         await until(lambda: len(found.told) == len(acting.waits))
         assert [name for name, _ in found.told] == [name for name, _ in acting.waits]

@@ -16,7 +16,6 @@ from .. import wire, wire5
 from ..brokers import ANONYMOUS
 from ..conditions import until
 from ..packets5 import P
-from ..test_runs import Clock
 from ..wire import PUBACK, PUBREC, TIME_LIMIT, Client
 from .memory_store import MemoryStore
 from .places import KEPT, SETTINGS, Crash, Peer, Place, numbered, playing

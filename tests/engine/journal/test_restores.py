@@ -2,21 +2,16 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from wardenmq.broker.journal.records import Owed, OwedPart
-from wardenmq.broker.settings import MqttSettings
 
-from .. import wire, wire5
+from .. import wire5
 from ..conditions import until
 from ..packets5 import P
-from ..test_runs import Clock
-from ..wire import PUBACK, PUBCOMP, PUBREC, PUBREL
-from .memory_store import MemoryStore
+from ..wire import PUBREC, PUBREL
 from .places import KEPT, SETTINGS, Crash, Memory, Peer, Place, numbered, playing
 
 pytestmark = pytest.mark.asyncio
@@ -92,7 +87,9 @@ def check(peers: dict[str, Peer]) -> None:
         if name not in peers:  # it was not there yet, and nothing was published
             continue
         memory = peers[name].memory
-        expected = {payload for payload in confirmed if payload[:1] in {wanted[at : at + 1] for at in range(len(wanted))}}
+        expected = {
+            payload for payload in confirmed if payload[:1] in {wanted[at : at + 1] for at in range(len(wanted))}
+        }
         assert expected <= set(memory.first), (name, "lost", sorted(expected - set(memory.first)))
         for prefix in {payload[:3] for payload in memory.first}:
             of_one = [payload for payload in memory.first if payload[:3] == prefix]
@@ -101,7 +98,10 @@ def check(peers: dict[str, Peer]) -> None:
     members = [payload for name in GROUP if name in peers for payload in peers[name].memory.first]
     shared = {payload for payload in confirmed if payload[:1] in (b"a", b"b")}
     assert shared <= set(members), ("group", "lost", sorted(shared - set(members)))
-    check_once(Counter(entry[1] for name in GROUP if name in peers for entry in peers[name].memory.received if entry[2] == 2), "group")
+    check_once(
+        Counter(entry[1] for name in GROUP if name in peers for entry in peers[name].memory.received if entry[2] == 2),
+        "group",
+    )
 
 
 def check_once(counted: Counter[bytes], name: str) -> None:
@@ -207,7 +207,9 @@ async def live_at_random(life: Life, chance: random.Random, steps: int) -> None:
             case "publish":
                 publisher = chance.choice(list(PUBLISHERS))
                 if place.peers[publisher].connected:
-                    await life.publish(publisher, chance.choice(("t/a", "t/b")), chance.randint(1, 6), chance.randint(1, 2))
+                    await life.publish(
+                        publisher, chance.choice(("t/a", "t/b")), chance.randint(1, 6), chance.randint(1, 2)
+                    )
             case "answer" if peer.connected:
                 await peer.answer(chance.choice((1, 2, 5, None)))
             case "lose" if peer.connected:
@@ -301,13 +303,6 @@ def received(session: Any) -> set[int]:
     return {number for number, owed in session.in_flight.items() if owed.received >> owed.offset(number) & 1}
 
 
-@asynccontextmanager
-async def before_and_after(settings: MqttSettings | None = None) -> AsyncIterator[tuple[Place, dict[str, Any]]]:
-    """Give a broker; when the caller is done with it, nothing is left to do: see `again`."""
-    async with playing(settings=settings) as place:
-        yield place, {}
-
-
 async def again(place: Place) -> Crash:
     """Have all written, and crash."""
     await place.written()
@@ -316,7 +311,9 @@ async def again(place: Place) -> Crash:
 
 async def test_a_session_comes_back_as_it_was() -> None:
     async with playing() as place:
-        sub = await place.connected("sub", 5, properties=[(P.SESSION_EXPIRY, 3_600), (P.RECEIVE_MAXIMUM, 4)], keep_alive=60)
+        sub = await place.connected(
+            "sub", 5, properties=[(P.SESSION_EXPIRY, 3_600), (P.RECEIVE_MAXIMUM, 4)], keep_alive=60
+        )
         options = wire5.options(2, no_local=True, retain_as_published=True, retain_handling=1)
         assert await sub.subscribe(("t/#", options), properties=[(P.SUBSCRIPTION_ID, 7)]) == [2]
         assert await sub.subscribe(("u/+", 1), (SHARED.replace("t/#", "v"), 1)) == [1, 1]
@@ -396,7 +393,9 @@ async def test_a_crash_in_the_middle_of_a_start_changes_nothing() -> None:
         async with each.restarted() as place:
             sub = place.peers["sub"]
             await sub.connect()
-            assert [(payload, dup) for payload, _, dup, _ in sub.messages] == [(each, True) for each in numbered("a", 5)]
+            assert [(payload, dup) for payload, _, dup, _ in sub.messages] == [
+                (each, True) for each in numbered("a", 5)
+            ]
 
 
 async def test_a_member_that_crashed_twice_keeps_the_qos_2_messages_that_it_was_sent() -> None:
@@ -577,9 +576,9 @@ async def test_retained_messages_come_back_with_all_that_they_have() -> None:
         for topic, before in kept.items():
             after = retained.get(topic)
             assert before is not None and after is not None
-            assert [getattr(after, name) for name in ("payload", "qos", "retain", "sender", "properties", "expires_at")] == [
-                getattr(before, name) for name in ("payload", "qos", "retain", "sender", "properties", "expires_at")
-            ]
+            assert [
+                getattr(after, name) for name in ("payload", "qos", "retain", "sender", "properties", "expires_at")
+            ] == [getattr(before, name) for name in ("payload", "qos", "retain", "sender", "properties", "expires_at")]
 
 
 # -- wills
