@@ -118,6 +118,8 @@ class Broker(AmqttContract):
             self._listeners.stop()
             self._follow(None)
             self.transitions.starting_fail()
+            if self._engine.journal is not None:
+                self._engine.journal.abandon()
             if isinstance(error, OSError | BrokerError | ValueError):
                 raise BrokerError(f"Broker instance can't be started: {error}") from error
             raise
@@ -273,6 +275,12 @@ class Broker(AmqttContract):
         """
         journal = self._engine.journal
         return journal is None or await journal.written()
+
+    def must_write(self, topic: str, qos: int, retain: bool, sender: str = "") -> bool:
+        """Tell whether a message that is published now would have to be written for somebody."""
+        if self._engine.journal is None:
+            return False
+        return retain or (qos > 0 and self._engine.router.route(topic, sender).durable)
 
     @property
     def writable(self) -> bool:

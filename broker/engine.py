@@ -234,13 +234,16 @@ class Engine:
     def subscribe(self, session: Session, request: SubscribeRequest, identifier: int | None = None) -> int:
         """Check and enter one subscription; return its SUBACK code. Retained messages are sent separately."""
         refusal = self._refuse_subscription(session, request)
-        if refusal is None and session.journaled and self.journal is not None and self.journal.fault is not None:
-            refusal = self.journal.fault  # it could not be kept
-            self.journal.refused += 1
+        granted = min(request.qos, self.settings.max_qos_allowed)  # [MQTT5-3.2.2-10]
+        journal = self.journal
+        if refusal is None and session.journaled and journal is not None and journal.fault is not None:
+            known = session.subscriptions.get(request.topic_filter)
+            if known != _subscription(request, granted, identifier) or session.is_pending((request.topic_filter,)):
+                refusal = journal.fault  # it could not be kept
+                journal.refused += 1
         if refusal is not None:
             self.counters.subscribe_denied += 1
             return refusal
-        granted = min(request.qos, self.settings.max_qos_allowed)  # [MQTT5-3.2.2-10]
         self.enter_subscription(session, request, granted, identifier)
         return granted
 
@@ -280,11 +283,10 @@ class Engine:
         self, session: Session, request: SubscribeRequest, granted: int, identifier: int | None = None
     ) -> None:
         """Enter or replace a subscription that has been allowed."""
-        options = (request.no_local, request.retain_as_published, request.retain_handling, identifier)
-        plain = options == _PLAIN_OPTIONS  # most are, and need no object of their own
-        subscription = _PLAIN[granted] if plain else Subscription(granted, *options)
+        subscription = _subscription(request, granted, identifier)
+        if session.subscriptions.get(request.topic_filter) != subscription:
+            session.subscribed(request.topic_filter, subscription)
         self.router.subscribe(session, request.topic_filter, subscription)  # [MQTT-3.8.4-3]
-        session.subscribed(request.topic_filter, subscription)
         self.counters.subscribed += 1
 
     def unsubscribe(self, session: Session, topic_filters: Iterable[str]) -> list[bool]:
@@ -429,3 +431,9 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _subscription(request: SubscribeRequest, granted: int, identifier: int | None) -> Subscription:
+    options = (request.no_local, request.retain_as_published, request.retain_handling, identifier)
+    # Most are plain, and need no object of their own.
+    return _PLAIN[granted] if options == _PLAIN_OPTIONS else Subscription(granted, *options)

@@ -50,6 +50,19 @@ class Answer:
             self.holder.advance(0)
 
 
+class _Nowhere:
+    """Answer nobody."""
+
+    closed = True
+    held: "HeldAnswers | None" = None
+
+    def send_acks(self, first_two: bytes, packet_type: int, packet_ids: bytes, reason: int = 0) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
+
+
 class HeldAnswers:
     """Hold one connection's answers in their order."""
 
@@ -65,11 +78,11 @@ class HeldAnswers:
 
     def begin(self, journal: Journal) -> Answer:
         """Give the answer that a message is to have which comes now: one that waits already where that has room."""
-        if self._answers:
-            last = self._answers[-1]
-            if last.settled and last.batch == journal.number and len(last.packet_ids) < 2 * _TOGETHER:
-                return last
-        return Answer()
+        last = self._answers[-1] if self._answers else None
+        if last is None or not last.settled or last.batch != journal.number or len(last.packet_ids) >= 2 * _TOGETHER:
+            last = Answer()
+        last.unsettled += 1  # the message itself, until it is held: what is delivered now may settle all before it
+        return last
 
     def hold(
         self,
@@ -85,6 +98,8 @@ class HeldAnswers:
 
         `settled` is whether they may be given as well once nothing is owed any more of what `answer` was begun for.
         """
+        if settled and journal is not None:
+            answer.unsettled -= 1
         if answer.holder is not None and (answer.packet_type != packet_type or answer.reason != reason):
             # It turned out to be of another kind than what it was to join, which waits for this one's messages, too.
             answer, settled = Answer(), False
@@ -111,6 +126,16 @@ class HeldAnswers:
         if journal is not None and self._waits_for < journal.number:
             self._waits_for = journal.wait(self)
         return self._waits_for
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether there is anything to be told for."""
+        return len(self._answers) > 0
+
+    def let_go(self) -> None:
+        """Forget all: the connection is lost."""
+        self._answers.clear()
+        self._out = _NOWHERE
 
     def stalled(self) -> None:
         """Wait on: nothing may be said before it is so."""

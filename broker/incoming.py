@@ -14,7 +14,6 @@ from amqtt.contexts import Action
 
 from .driver import NOBODY, Driver
 from .engine import Engine
-from .held import Answer
 from .message import Message
 from .message_run import MessageRun
 from .outgoing import Outgoing
@@ -314,7 +313,7 @@ class Incoming:
                 known.head = encode_publish_head(0x30 | _PLAIN_QOS_1, known.topic_bytes, len(payload))
             message = Message(known.topic, payload, 1, False, known.sender, known.topic_bytes, b"", None, known.head)
             if known.durable:
-                answer = journal.answer = Answer() if out.held is None else out.held.begin(journal)
+                answer = journal.answer = out.begin_answer(journal)
             try:
                 if known.route.groups:
                     self._engine.deliver_now(message, known.route)
@@ -350,7 +349,7 @@ class Incoming:
                 self._publish_when_allowed(session, known, flags, packet_id, payload, properties)
             )
         self._accept(session, known, flags, packet_id, payload, properties)
-        if known.durable and qos and self._must_wait():
+        if ((known.durable and qos) or flags & 1) and self._must_wait():
             return self._driver.hold_for_journal()
         return self._breathe() if self._pace.met or self._work > _WORK else None
 

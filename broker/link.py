@@ -11,6 +11,11 @@ from .traffic import Traffic
 class Waiter(Protocol):
     """Who waits for a batch of the journal."""
 
+    @property
+    def waits(self) -> bool:
+        """Tell whether there is anything to be told for."""
+        ...
+
     def written(self, committed: int) -> None:
         """Hear that all batches up to this one are committed."""
         ...

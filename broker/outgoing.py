@@ -379,7 +379,9 @@ class Outgoing:
     def lost(self) -> None:
         """Forget what was waiting: the socket is closed."""
         self.closed = self._finished = True
-        self.held = None
+        if self.held is not None:
+            self.held.let_go()
+            self.held = None
         self._pace.catch_up(self)
         self._out.clear()
         self._size = 0
@@ -442,7 +444,10 @@ class Outgoing:
 
     def begin_answer(self, journal: Journal) -> Answer:
         """Give the answer that the message is to have which comes now."""
-        return Answer() if self.held is None else self.held.begin(journal)
+        held = self.held
+        if held is None:
+            held = self.held = HeldAnswers(self)
+        return held.begin(journal)
 
     def hold_call(self, journal: Journal, answer: Callable[[], None]) -> None:
         """Give any other answer then."""

@@ -516,6 +516,10 @@ class Session:
     def subscribed(self, topic_filter: str, subscription: Subscription | None) -> None:
         """Have a subscription written, or that there is none."""
 
+    def is_pending(self, topic_filters: Iterable[str]) -> bool:
+        """Tell whether a change of any of these subscriptions is not written yet."""
+        return False
+
     def _next_packet_id(self) -> int:
         """Find a free packet identifier; the in-flight window is smaller than their number, so there is one."""
         in_flight = self.in_flight

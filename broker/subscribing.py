@@ -1,6 +1,6 @@
 """SUBSCRIBE and UNSUBSCRIBE of one client."""
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from logging import getLogger
 from typing import Any, Protocol, cast
 
@@ -56,7 +56,7 @@ class Subscribing:
             codes.append(code)
             if wanted and code < SUBACK_FAILURE:
                 replayed.append((request.topic_filter, code))
-        self._when_written(session, lambda: self._finish(session, packet, codes, replayed), _promises(codes))
+        self._when_written(session, _filters(packet), lambda: self._finish(session, packet, codes, replayed))
         return None
 
     def _finish(self, session: Session, packet: Subscribe, codes: list[int], replayed: list[tuple[str, int]]) -> None:
@@ -68,10 +68,10 @@ class Subscribing:
             engine.replays.go_on(session)
             engine.pace.met = False  # no publisher is held for what is replayed
 
-    def _when_written(self, session: Session, answer: Callable[[], None], promises: bool) -> None:
+    def _when_written(self, session: Session, topic_filters: Iterable[str], answer: Callable[[], None]) -> None:
         """Answer, once what the answer promises is written where that is owed."""
         journal = self._engine.journal
-        if promises and session.journaled and journal is not None:
+        if journal is not None and session.is_pending(topic_filters):
             self._out.hold_call(journal, answer)
         else:
             answer()
@@ -93,7 +93,7 @@ class Subscribing:
             codes.append(code)
             if wanted and code < SUBACK_FAILURE:
                 replayed.append((request.topic_filter, code))
-        self._when_written(session, lambda: self._answer(session, packet, codes), _promises(codes))
+        self._when_written(session, _filters(packet), lambda: self._answer(session, packet, codes))
         for topic_filter, qos in replayed:
             await engine.replays.enter_allowed(session, topic_filter, qos)
         engine.replays.go_on(session)
@@ -156,12 +156,11 @@ class Subscribing:
         # [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.11.3-1]
         five = session.protocol_version == 5
         data = encode_unsuback5(packet.packet_id, codes) if five else encode_unsuback(packet.packet_id)
-        promises = ReasonCode.SUCCESS in codes
-        self._when_written(session, lambda: self._out.send(data, PacketType.UNSUBACK), promises)
+        self._when_written(session, packet.topic_filters, lambda: self._out.send(data, PacketType.UNSUBACK))
 
 
-def _promises(codes: Collection[int]) -> bool:
-    return any(code < SUBACK_FAILURE for code in codes)
+def _filters(packet: Subscribe) -> list[str]:
+    return [request.topic_filter for request in packet.requests]
 
 
 def _plain_filter(topic_filter: str) -> str:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 class Waiter(Protocol):
     """Who waits for a batch."""
 
+    @property
+    def waits(self) -> bool:
+        """Tell whether there is anything to be told for."""
+        ...
+
     def written(self, committed: int) -> None:
         """Hear that all batches up to this one are committed."""
         ...
@@ -103,7 +108,10 @@ class Batch:
             },
             "messages": _rows(self.dropped_records, self.records, lambda record: record.id, message_row),
             "deliveries": _rows(
-                self.dropped, {**self.owed, **self.fresh}, lambda owed: (owed.session.key, owed.position), delivery_row
+                {key for key in self.dropped if key[0] not in ended},
+                {**self.owed, **self.fresh},
+                lambda owed: (owed.session.key, owed.position),
+                delivery_row,
             ),
             "unreleased": {key: key if held else None for key, held in self.unreleased.items() if key[0] not in ended},
             "retained": {

@@ -32,8 +32,12 @@ _RETRY = 1.0
 """Seconds after which a batch that could not be written is tried again."""
 _PATIENCE = 0.004
 """Seconds for which what was sent to a connected client may be acknowledged before it is written; up to twice that."""
+_HANGING = 5.0
+"""Seconds after which a batch that is being written counts as one that cannot be."""
 _LEISURE = 0.1
 """Seconds for which what is settled may wait to be written."""
+_ROW = 200
+"""Bytes that a row costs that waits to be written."""
 _SORTED_OUT = 4
 """Records that are looked at for each that is kept, to let go those that are settled."""
 _BEAT = 10.0
@@ -127,6 +131,11 @@ class Journal:
             self._open.subscriptions[session.key, topic_filter] = subscription
             self._press()
 
+    def is_pending(self, session: "JournaledSession", topic_filter: str) -> bool:
+        """Tell whether a change of a subscription is not written yet."""
+        key = (session.key, topic_filter)
+        return key in self._open.subscriptions or key in self._changes.get("subscriptions", ())
+
     def hold_back(self, session: "JournaledSession", packet_id: int, held: bool) -> None:
         """Write that a QoS 2 message of the client waits for its PUBREL, or does no more."""
         if not self.closed:
@@ -136,7 +145,11 @@ class Journal:
     def retain(self, topic: str, message: Message | None) -> None:
         """Write a retained message, or that there is none."""
         if not self.closed:
-            self._open.retained[topic] = message
+            batch = self._open
+            if topic not in batch.retained:
+                batch.size += _ROW
+            batch.size += 0 if message is None else message.weight
+            batch.retained[topic] = message
             self._press()
 
     # -- what sessions are owed
@@ -273,6 +286,8 @@ class Journal:
             else:
                 batch.dropped_records.add(record.id)
                 self._let_go(record)
+                if record.batch > self.committed:
+                    self._unwritten -= record.size
         if self._timer is None:
             self._gather()
 
@@ -349,8 +364,9 @@ class Journal:
         oldest = next(iter(batch.fresh), None)
         patient = oldest is None or oldest.tick == self._tick
         self._tick += 1
-        now = self._loop.time()
-        if batch.pressing or not patient or now >= self._last_write + _LEISURE:
+        settled = batch.dropped or batch.owed or batch.dropped_records
+        overdue = self._loop.time() >= self._last_write + _LEISURE and (settled or batch.changes_nothing)
+        if batch.pressing or not patient or overdue:
             self._write()
         else:
             self._timer = self._loop.call_later(_PATIENCE, self._look)
@@ -396,45 +412,66 @@ class Journal:
         if self._open.waiters or not self._open.changes_nothing:
             self._gather()
         self._tell(waiters)
-        if self._held and not self.congested:
-            held, self._held = self._held, []
-            for publisher in held:
-                self._loop.call_soon(publisher.go_on_writing)
 
     def _tell(self, waiters: list[Waiter]) -> None:
         for waiter in waiters:
             waiter.written(self.committed)
         self._pace.met = False  # what leaves a queue holds nobody
+        if self._held and not self.congested:
+            held, self._held = self._held, []
+            for publisher in held:
+                self._loop.call_soon(publisher.go_on_writing)
 
     def _not_committed(self, number: int, kind: str, text: str) -> None:
         batch = self._writing
         if batch is None or batch.number != number:
             return
         self._writing = None
-        self._failed += batch.waiters
-        self._failed_records += batch.records
-        first = self.fault is None
-        if first:
-            text = text.rstrip(".")
-            _logger.error("Sessions cannot be written to the disk: %s; it is tried again", text)
-            self._alarms.activate(
-                JOURNAL_NOT_WRITABLE,
-                "What must be kept for persistent sessions cannot be written to the disk.",
-                {"reason": text},
-            )
-        self.fault = ReasonCode.QUOTA_EXCEEDED if kind == "full" else ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR
+        self._failed = [each for each in dict.fromkeys([*self._failed, *batch.waiters]) if each.waits]
+        self._failed_records = [record for record in (*self._failed_records, *batch.records) if record.owed]
+        stalls = self.fault is None
+        self._stall(
+            ReasonCode.QUOTA_EXCEEDED if kind == "full" else ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, text.rstrip(".")
+        )
         if not self.closed:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer, self._soon = self._loop.call_later(_RETRY, self._write), True
-        if first:
-            for waiter in [*self._failed, *self._open.waiters]:
-                waiter.stalled()
+        if stalls:
+            self._tell_of_stall([*self._failed, *self._open.waiters])
+
+    def _stall(self, fault: ReasonCode, reason: str) -> None:
+        if self.fault is None:
+            _logger.error("Sessions cannot be written to the disk: %s; it is tried again", reason)
+            self._alarms.activate(
+                JOURNAL_NOT_WRITABLE,
+                "What must be kept for persistent sessions cannot be written to the disk.",
+                {"reason": reason},
+            )
+        self.fault = fault
+
+    @staticmethod
+    def _tell_of_stall(waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            waiter.stalled()
 
     def beat(self) -> None:
-        """Write the time, if that was long ago: how long sessions were left alone is reckoned from it."""
+        """Write the time, if that was long ago: how long sessions were left alone is reckoned from it.
+
+        A batch that takes very long counts as one that cannot be written, until it is.
+        """
+        writing = self._writing
+        if writing is not None and self.fault is None and self._loop.time() >= self._last_write + _HANGING:
+            self._stall(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "the disk does not answer")
+            self._tell_of_stall([*writing.waiters, *self._open.waiters])
         if self.fault is None and self._writing is None and self._loop.time() >= self._last_beat + _BEAT:
             self._write()
+
+    def abandon(self) -> None:
+        """Take nothing any more, and write nothing: the start that it was for has failed."""
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def close(self, seconds: float) -> None:
         """Write what is left, for as long as this may take, and take nothing any more."""
@@ -493,8 +530,9 @@ class Journal:
         rows = await self._read(session, missing)
         loaded = [] if rows is None else self._take_in(rows, missing)
         for record in () if rows is None else missing.values():
-            _logger.error("A message for client %r is not in the store any more", session.client_id)
-            record.missing = True
+            if record.owed:
+                _logger.error("A message for client %r is not in the store any more", session.client_id)
+                record.missing = True
         session.loaded()
         self._pace.met = False
         self._keep_all(loaded)  # only now: what there is no room for is sent at least as far as the window is open
@@ -563,6 +601,11 @@ class _Future:
 
     def __init__(self, future: asyncio.Future[None]) -> None:
         self.future = future
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether there is anything to be told for."""
+        return not self.future.done()
 
     def stalled(self) -> None:
         """Wait on."""

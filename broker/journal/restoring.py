@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..access import Identity
 from ..access_control import AccessControl
+from ..amqtt_session import view_of
 from ..deliveries import Group, Subscription
 from ..message import WEIGHT, Message
 from ..protocol.packets import Will
@@ -175,6 +176,8 @@ class Restoring:
         self._sessions[key] = session
         engine.access.renew(identity)
         engine.registry.add(session)
+        if engine.access.needs_view:
+            view_of(session)
 
     def _take_subscription(self, row: Row) -> None:
         key, topic_filter, qos, no_local, retain_as_published, retain_handling, identifier = row

@@ -327,6 +327,11 @@ class JournaledSession(Session):
             self._returned_in = 0
         self._continue()
 
+    @property
+    def waits(self) -> bool:
+        """Tell whether there is anybody to go on for."""
+        return self.link is not None
+
     def stalled(self) -> None:
         """Go on without: the client is not to suffer from the disk."""
         self._returned_in = 0
@@ -410,6 +415,7 @@ class JournaledSession(Session):
         staying = set(map(id, kept))
         for entry in self.queue:
             if isinstance(entry, OwedPart) and id(entry) not in staying:
+                entry.owed.answer = None  # its publisher waits until that is written
                 self.journal.settle(entry.owed, entry.offset)
         self._replace_queue(kept)
 
@@ -420,6 +426,7 @@ class JournaledSession(Session):
             for packet_id, owed in (self.in_flight.items() if sent_too else ())
             if isinstance(owed, Owed) and owed.group is not None and owed.qos == 1
         ]
+        read = self._read_for_others([owed for _, owed in sent])
         for packet_id, owed in sent:
             if self._pass_on(owed, owed.offset(packet_id), take):
                 del self.in_flight[packet_id]
@@ -432,9 +439,23 @@ class JournaledSession(Session):
                     gone.add(id(entry))
         if gone:
             self._replace_queue([entry for entry in self.queue if id(entry) not in gone])
+        for record in read:
+            record.content = None  # what is left is read again when it is sent
+
+    def _read_for_others(self, sent: list[Owed]) -> list[Record]:
+        """Read at once what members may get that have no part in the journal; the others need it in no memory."""
+        queued = [entry.owed for entry in self.queue if isinstance(entry, OwedPart)]
+        wanted = [
+            owed
+            for owed in sent + queued
+            if owed.group is not None
+            and owed.record.content is None
+            and not all(member.journaled for member in owed.group.members)
+        ]
+        return self.journal.load_now(wanted) if wanted else []
 
     def _pass_on(self, owed: Owed, offset: int, take: Callable[[Offer], bool]) -> bool:
-        if not take(OwedOffer(self.journal, owed, offset)):
+        if not take(OwedOffer(owed, offset)):
             return False
         owed.answer = None  # its publisher waits for the batch: the other one may lose it yet
         self.journal.settle(owed, offset)
@@ -460,6 +481,7 @@ class JournaledSession(Session):
         sent = [owed for owed in self.in_flight.values() if isinstance(owed, Owed)]
         waiting = [part.owed for part in self.queue if isinstance(part, OwedPart)]
         for owed in dict.fromkeys(sent + waiting):
+            owed.answer = None  # its publisher waits until it is written that the session is over
             self.journal.forget(owed)
         super().discard_messages()
         self.unreleased.clear()
@@ -485,6 +507,10 @@ class JournaledSession(Session):
         """Have a subscription written, or that there is none."""
         self.journal.subscribed(self, topic_filter, subscription)
 
+    def is_pending(self, topic_filters: Iterable[str]) -> bool:
+        """Tell whether a change of any of these subscriptions is not written yet."""
+        return any(self.journal.is_pending(self, topic_filter) for topic_filter in topic_filters)
+
     def touch(self) -> None:
         """Have the session itself written, as it is when that happens."""
         self.journal.touch(self)
@@ -503,12 +529,11 @@ class JournaledSession(Session):
 class OwedOffer(Offer):
     """Offer a message as the journal has it, in memory or not."""
 
-    __slots__ = ("_journal", "_offset", "_owed")
+    __slots__ = ("_offset", "_owed")
 
-    def __init__(self, journal: "Journal", owed: Owed, offset: int) -> None:
+    def __init__(self, owed: Owed, offset: int) -> None:
         record = owed.record
         super().__init__(owed.message(offset), record.topic, record.sender, record.qos, owed.retain, owed.group)
-        self._journal = journal
         self._owed = owed
         self._offset = offset
 
@@ -518,9 +543,4 @@ class OwedOffer(Offer):
         if qos and isinstance(other, JournaledSession):
             other.adopt(owed.record, owed.first + self._offset, qos, self.retain, identifiers, group)
             return True
-        if self.message is None:
-            read = self._journal.load_now([owed])
-            self.message = owed.message(self._offset)
-            for record in read:
-                record.content = None  # what is left of it is read again when it is sent
         return super().give(other, qos, identifiers, group)

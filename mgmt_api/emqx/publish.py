@@ -47,10 +47,11 @@ async def publish(call: Call[None, PublishMessage]) -> Published | Answer:
     checked = _check(call.state, call.body)
     if not isinstance(checked, _Checked):
         return Answer(checked, _INVALID)
-    if not call.state.broker.writable and _must_be_kept(checked):
+    kept = _must_be_kept(call.state, checked)
+    if kept and not call.state.broker.writable:
         return Answer(_NOT_KEPT, _UNAVAILABLE)
     result = _publish(call.state, checked)
-    if _must_be_kept(checked) and not await call.state.broker.written():
+    if kept and not await call.state.broker.written():
         return Answer(_NOT_KEPT, _UNAVAILABLE)
     return Answer(result, _ACCEPTED) if "reason_code" in result else Answer(result, 200)
 
@@ -65,7 +66,7 @@ async def publish_bulk(call: Call[None, list[PublishMessage]]) -> Answer:
         messages.append(checked)
         if len(messages) % SLICE == 0:
             await asyncio.sleep(0)
-    kept = any(map(_must_be_kept, messages))
+    kept = any(_must_be_kept(call.state, checked) for checked in messages)
     if kept and not call.state.broker.writable:
         return Answer([_NOT_KEPT] * len(messages), _UNAVAILABLE)
     results: list[Published | NotPublished] = []
@@ -78,8 +79,8 @@ async def publish_bulk(call: Call[None, list[PublishMessage]]) -> Answer:
     return Answer(results, _ACCEPTED if any("reason_code" in result for result in results) else 200)
 
 
-def _must_be_kept(message: _Checked) -> bool:
-    return message.qos > 0 or message.retain
+def _must_be_kept(state: ApiState, message: _Checked) -> bool:
+    return state.broker.must_write(message.topic, message.qos, message.retain, SENDER)
 
 
 def _publish(state: ApiState, message: _Checked) -> Published | NotPublished:

@@ -36,6 +36,8 @@ TWO = Subscription(2, True, True, 2, 7)
 class Waiting:
     """Wait for batches, and note in a list that all share what was heard."""
 
+    waits = True
+
     def __init__(self, name: object, told: list[tuple[object, int]]) -> None:
         self.name = name
         self.told = told

@@ -292,6 +292,35 @@ async def test_a_client_that_comes_back_while_the_disk_is_slow_is_let_in_at_once
         assert sub.kinds(CONNACK) and sub.session_present
 
 
+async def test_a_clean_start_is_answered_once_the_end_of_the_session_before_it_is_written() -> None:
+    async with playing() as place:
+        sub = await place.connected("sub", 4, ("t", 1))
+        await sub.lose()
+        pub = await place.connected("pub", 4)
+        await pub.publish("t", b"old")
+        await place.written()
+        place.store.blocked = True
+        await sub.connect(clean=True)
+        fresh = await place.connected("fresh", 4, **CLEAN)
+        assert fresh.kinds(CONNACK)  # there was none before it
+        assert not sub.kinds(CONNACK)
+        place.store.release()
+        await until(lambda: place.look() or len(sub.kinds(CONNACK)) > 0)
+        assert sub.session_present is False
+        assert not place.store.tables["deliveries"] and not place.store.tables["subscriptions"]
+
+
+async def test_a_clean_start_is_answered_during_a_fault() -> None:
+    async with playing() as place:
+        sub = await place.connected("sub", 4, ("t", 1))
+        await sub.lose()
+        await failing(place)
+        await sub.connect(clean=True)
+        await until(lambda: place.look() or len(sub.kinds(CONNACK)) > 0)
+        await recovered(place)
+        assert not place.store.tables["subscriptions"]
+
+
 # -- faults
 
 
