@@ -46,8 +46,9 @@ bench-install: ## Fetch what bench compares with: mosquitto through apt-get (as 
 		echo "aedes needs node 20 or newer with npm; they were not found." >&2; exit 1; }
 	npm install --prefix bench/.peers --no-save --no-audit --no-fund aedes@1.2.0
 
-soak: $(VENV)/dev.stamp ## Let 5 of 100 subscribers never read, 60 s at QoS 0 and 60 s at QoS 1
-	$(BIN)/python bench/slow_consumer.py --seconds 60
+soak: $(VENV)/dev.stamp ## Let 5 of 100 subscribers never read, then 2,000 mixed clients come and go; ten minutes in all
+	@status=0; $(BIN)/python bench/slow_consumer.py --seconds 20 || status=1; \
+		$(BIN)/python bench/soak.py --seconds 480 $(SOAK) || status=1; exit $$status
 
 fuzz: $(VENV)/dev.stamp ## Feed the decoders, the routing, the hot path and the importers 4,000 inputs for each property, some ten minutes
 	$(BIN)/python -m pytest -q -n $(JOBS) --hypothesis-profile=fuzz tests/protocol tests/routing tests/engine/test_runs.py tests/listeners/test_proxy_protocol.py tests/store/importing/test_any_input.py

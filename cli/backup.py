@@ -62,8 +62,7 @@ def restore(
 
         directory = find_data_dir(data_dir, config)
         try:
-            with owned(directory):
-                restored = put_back(file, directory, now=time.time())
+            restored = put_back(file, directory, now=time.time(), own=owned(directory))
         except BackupUnacceptable as error:
             raise Refused(f"{error.message} Nothing was changed.") from None
         kept = None if restored.kept is None else str(restored.kept)

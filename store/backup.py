@@ -18,7 +18,7 @@ from .backup_archive import BackupEntry, Manifest, hash_file, write_archive
 from .errors import AlreadyExists, DatabaseDamaged, DatabaseTooNew, DatabaseUnavailable
 from .file_exchange import STAGING_NAME
 from .file_names import CREDENTIALS_NAME, OPERATOR_TOKEN_NAME
-from .known_databases import CONTROL, SESSIONS, KnownDatabase, open_for_reading, read_pragma
+from .known_databases import CONTROL, SESSIONS, KnownDatabase, is_gone, open_for_reading, read_pragma
 from .sessions.opening import is_damage
 from .sessions.setting_aside import synchronise
 
@@ -72,6 +72,8 @@ def _collect(data_dir: Path, folder: Path) -> Iterator[BackupEntry]:
     before = _identities(data_dir)
     for database in _DATABASES:
         source = data_dir / database.name
+        if database is SESSIONS and is_gone(source):
+            raise DatabaseDamaged(f"{source} is gone, though its log is there: see `wardenmq doctor`.")
         if source.exists():
             yield _entry(folder / database.name, _copy_database(source, folder / database.name, database))
     for name in _SECRETS:
@@ -146,15 +148,19 @@ def _entry(path: Path, version: int | None) -> BackupEntry:
 
 @contextmanager
 def _output(path: Path, *, overwrite: bool) -> Generator[BinaryIO]:
-    """Give a file beside the backup and rename it when it is finished; what a killed backup left is written anew."""
+    """Give a new file beside the backup, and rename it when it is finished."""
     staging = path.with_name(f"{path.name}.new")
-    descriptor = os.open(staging, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    _discard_leftover(staging, path)
+    try:
+        # Never one that is there: somebody may hold it open, and would read all that is written to it.
+        descriptor = os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise _is_being_made(path) from None
     with os.fdopen(descriptor, "w+b") as stream:
         if not _is_ours(descriptor, staging):
-            raise DatabaseUnavailable(f"Another backup to {path} is being made.")
+            raise _is_being_made(path)
         try:
             os.fchmod(descriptor, 0o600)
-            os.ftruncate(descriptor, 0)
             yield stream
             stream.flush()
             os.fsync(descriptor)
@@ -164,6 +170,33 @@ def _output(path: Path, *, overwrite: bool) -> Generator[BinaryIO]:
             staging.unlink(missing_ok=True)
             raise
     synchronise(path.parent)
+
+
+def _discard_leftover(staging: Path, path: Path) -> None:
+    """Delete what a backup of this user's left that was killed; refuse where it is anything else."""
+    try:
+        descriptor = os.open(staging, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return
+    except OSError:  # a link, or nothing that this user may read
+        raise _is_no_leftover(staging) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise _is_no_leftover(staging)
+        if not _is_ours(descriptor, staging):
+            raise _is_being_made(path)
+        staging.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _is_no_leftover(staging: Path) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"{staging} is not what an earlier backup left; it was left as it is.")
+
+
+def _is_being_made(path: Path) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"Another backup to {path} is being made.")
 
 
 def _is_ours(descriptor: int, path: Path) -> bool:
@@ -180,13 +213,18 @@ def _folder(path: Path) -> Generator[Path]:
     """Give a private folder beside the backup; the lock on the backup's file is held, so that none is in use."""
     prefix = f".{path.name}.wardenmq-"
     for left in path.absolute().parent.iterdir():
-        if left.name.startswith(prefix):  # of a backup that was killed
+        if left.name.startswith(prefix) and _is_our_folder(left):  # of a backup that was killed
             shutil.rmtree(left)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_our_folder(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _rfc3339(now: float) -> str:

@@ -1,5 +1,6 @@
 """What there is to say about the health of a data directory, found by looking and without changing anything."""
 
+import os
 import shutil
 import sqlite3
 import stat
@@ -11,7 +12,16 @@ from typing import Literal
 
 from .backup import BACKED_UP
 from .file_exchange import STAGING_NAME
-from .known_databases import CONTROL, DATABASES, SESSIONS, KnownDatabase, holds_something, open_for_reading, read_pragma
+from .known_databases import (
+    CONTROL,
+    DATABASES,
+    SESSIONS,
+    KnownDatabase,
+    holds_something,
+    is_gone,
+    open_for_reading,
+    read_pragma,
+)
 from .lock import LOCK_NAME, DataDirectoryInUse, DataDirectoryLock, Owner
 from .session_consistency import count_inconsistent
 from .sessions.opening import is_damage
@@ -19,7 +29,9 @@ from .sessions.setting_aside import SIDE_FILES, side_file
 
 Status = Literal["ok", "warning", "problem"]
 State = Literal["missing", "sound", "damaged", "foreign", "newer", "unreadable"]
-_LEAST_FREE = 64 << 20
+_LEAST_FREE = 4 << 20
+_LITTLE_FREE = 64 << 20
+"""As much as the log of the sessions may come to."""
 _LARGE_LOG = 256 << 20
 _MAGIC = b"SQLite format 3\0"
 _COMPLAINTS = 3
@@ -126,6 +138,8 @@ def _examine_directory(data_dir: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISDIR(status.st_mode):
         yield Finding(check, "problem", f"{data_dir} is not a directory.")
+    elif mode & 0o300 != 0o300 or not os.access(data_dir, os.W_OK | os.X_OK):
+        yield Finding(check, "problem", f"{data_dir} cannot be written (mode {mode:04o}).")
     elif mode & 0o022:
         yield Finding(check, "problem", f"Others may write to {data_dir} (mode {mode:04o}): chmod 700 it.")
     elif mode & 0o055:
@@ -137,11 +151,12 @@ def _examine_directory(data_dir: Path) -> Iterator[Finding]:
         yield Finding(
             check, "problem", f"{data_dir} has {_size(free)} left: nothing durable is acknowledged once it is full."
         )
-    elif free < size:
+    elif free < max(size, _LITTLE_FREE):
         yield Finding(
             check,
             "warning",
-            f"{data_dir} has {_size(free)} left, too little for a copy of the databases ({_size(size)}).",
+            f"{data_dir} has {_size(free)} left: the databases may grow, and a repair needs room for a copy of them "
+            f"({_size(size)}).",
         )
     else:
         yield Finding(check, "ok", f"{data_dir} has {_size(free)} left.")
@@ -170,7 +185,14 @@ def _examine_exchange(data_dir: Path) -> Iterator[Finding]:
 def _examine_database(path: Path, database: KnownDatabase, *, full: bool) -> Iterator[Finding]:
     name = database.name
     state, reason = look_at(path, database, full=full)
-    if state == "missing" and database is SESSIONS:
+    if state == "missing" and database is SESSIONS and is_gone(path):
+        yield Finding(
+            name,
+            "problem",
+            f"{path} is gone, though SQLite's files beside it are there: put it back before the server starts again, "
+            "or restore a backup; without it, the server begins a new one.",
+        )
+    elif state == "missing" and database is SESSIONS:
         yield Finding(name, "ok", f"There is no {name} yet: it is made when the server starts with a journal.")
     elif state == "missing":
         yield Finding(
@@ -181,6 +203,9 @@ def _examine_database(path: Path, database: KnownDatabase, *, full: bool) -> Ite
     elif state != "sound":
         yield Finding(name, "problem", f"{path} cannot be used: {reason}.")
     else:
+        if not os.access(path, os.W_OK):
+            yield Finding(name, "problem", f"{path} cannot be written, so that no server can start on it.")
+            return
         size, log = path.stat().st_size, side_file(path, "-wal")
         logged = log.stat().st_size if holds_something(log) else 0
         text = f"{name} is sound: {reason}, {_size(size)}, write-ahead log {_size(logged)}"

@@ -56,6 +56,11 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def is_gone(path: Path) -> bool:
+    """Tell whether a database is not there although what SQLite keeps beside one that is open is."""
+    return not os.path.lexists(path) and any(os.path.lexists(side_file(path, suffix)) for suffix in ("-wal", "-shm"))
+
+
 def holds_something(path: Path) -> bool:
     """Tell whether there is a file that is not empty."""
     try:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,30 +27,38 @@ class Restored:
     kept: Path | None
 
 
-def restore(path: Path, data_dir: Path, *, now: float) -> Restored:
+def restore(path: Path, data_dir: Path, *, now: float, own: AbstractContextManager[object] | None = None) -> Restored:
     """Check a backup, then put it in place of what is in `data_dir`, which is moved to a folder in it.
 
-    The caller owns the directory's lock. Killed at any moment, this leaves the old or the new, once `finish_or_undo`
-    has been called. Raises BackupUnacceptable or another StoreError; nothing was changed then.
+    `own` has the directory's lock while it is entered, and may make the directory: that is not before a backup was
+    found in `path`. Without it the caller has the lock. Killed at any moment, this leaves the old or the new, once
+    `finish_or_undo` has been called. Raises BackupUnacceptable or another StoreError; nothing was changed then.
     """
-    finish_or_undo(data_dir)
     try:
         stream = path.open("rb")
     except OSError as error:
         raise DatabaseUnavailable(f"{path} cannot be read: {error.strerror}.") from error
     try:
         with stream:
+            # Read once, from its beginning: it may come out of a pipe.
             reader = ArchiveReader(stream, BACKED_UP)
-            _check_room(reader.manifest, data_dir)
-            exchange = FileExchange(data_dir)
-            try:
-                reader.extract(exchange.folder)
-                _check_databases(reader.manifest, exchange.folder)
-                return Restored(reader.manifest, _exchange(reader.manifest, exchange, data_dir, now))
-            finally:
-                exchange.abandon()
+            with own or nullcontext():
+                finish_or_undo(data_dir)
+                return Restored(reader.manifest, _put_in_place(reader, data_dir, now))
     except OSError as error:
         raise DatabaseUnavailable(f"{path} could not be restored: {error.strerror or error}.") from error
+
+
+def _put_in_place(reader: ArchiveReader, data_dir: Path, now: float) -> Path | None:
+    """Do what `restore` does with a backup that is open, and return where the former files are."""
+    _check_room(reader.manifest, data_dir)
+    exchange = FileExchange(data_dir)
+    try:
+        reader.extract(exchange.folder)
+        _check_databases(reader.manifest, exchange.folder)
+        return _exchange(reader.manifest, exchange, data_dir, now)
+    finally:
+        exchange.abandon()
 
 
 def _check_room(manifest: Manifest, data_dir: Path) -> None:

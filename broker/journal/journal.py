@@ -146,9 +146,11 @@ class Journal:
         """Write a retained message, or that there is none."""
         if not self.closed:
             batch = self._open
-            if topic not in batch.retained:
-                batch.size += _ROW
-            batch.size += 0 if message is None else message.weight
+            if topic not in self._changes.get("retained", ()):  # its place is counted already
+                if topic not in batch.retained:
+                    batch.size += _ROW
+                before = batch.retained.get(topic)
+                batch.size += (0 if message is None else message.weight) - (0 if before is None else before.weight)
             batch.retained[topic] = message
             self._press()
 
@@ -330,7 +332,7 @@ class Journal:
             done, _ = await asyncio.wait([future.future], timeout=_RETRY)
             if done:
                 return True
-        return future.future.done()
+        return not future.future.cancel()  # done already, or let go
 
     def hold(self, publisher: HeldPublisher) -> None:
         """Remember somebody who is not read until less waits for the disk."""

@@ -517,6 +517,7 @@ class JournaledSession(Session):
 
     def left(self) -> None:
         """Note how far the connection came that has just ended."""
+        self._returned_in = self._waited_for = 0  # nobody waits; whoever comes next begins anew
         first = self.queue[0] if self.queue else None
         # The queue is sent in the order of positions, and nothing passes it.
         sent = first.owed.position + first.offset if isinstance(first, OwedPart) else self.position

@@ -147,6 +147,16 @@ async def test_what_is_no_backup(stopped: Cli, tmp_path: Path, content: bytes | 
     assert {login["login"] for login in (await stopped.json("user", "list"))["data"]} == {"mqtt"}
 
 
+@pytest.mark.parametrize(("content", "status"), [(None, 2), (b"no backup", 1)])
+async def test_what_is_no_backup_makes_no_directory(tmp_path: Path, content: bytes | None, status: int) -> None:
+    path = tmp_path / "backup"
+    if content is not None:
+        path.write_bytes(content)
+    before = list(tmp_path.iterdir())
+    await Cli(tmp_path / "new", in_process=True).refused("restore", str(path), status=status)
+    assert list(tmp_path.iterdir()) == before
+
+
 async def test_the_directory_may_be_named_by_the_configuration(stopped: Cli, tmp_path: Path) -> None:
     (tmp_path / "wardenmq.yaml").write_text(json.dumps({"data_dir": str(stopped.data_dir)}))
     place = ["--config", str(tmp_path / "wardenmq.yaml")]

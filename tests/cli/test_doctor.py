@@ -10,8 +10,11 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
 from aiohttp import web
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from wardenmq.cli.health import examine_health
 from wardenmq.store.known_databases import SESSIONS
 from wardenmq.store.lock import DataDirectoryLock
@@ -70,6 +73,42 @@ async def test_a_killed_server(launch: Launch) -> None:
     await server.kill()
     answer = await Cli(server.data_dir, in_process=True).json("doctor")
     assert {*by_check(answer).values()} == {"ok"}
+
+
+async def test_what_a_server_writes_is_what_it_should_be(launch: Launch) -> None:
+    """Of all kinds: wills, shared subscriptions, both QoS, single messages and runs, with and without properties."""
+    server = await (await launch()).wait_ready()
+    cli = Cli(server.data_dir, in_process=True)
+    will_properties, properties = Properties(PacketTypes.WILLMESSAGE), Properties(PacketTypes.PUBLISH)
+    will_properties.WillDelayInterval, will_properties.MessageExpiryInterval = 600, 60
+    properties.MessageExpiryInterval, properties.ContentType = 600, "text/plain"
+    keeping = Properties(PacketTypes.CONNECT)
+    keeping.SessionExpiryInterval = 600
+    host, port = server.address("mqtt")
+    place: dict[str, Any] = {
+        **{"hostname": host, "port": port, "timeout": 60, "username": server.credentials["mqtt_username"]},
+        "password": server.credentials["mqtt_password"],
+    }
+    will = aiomqtt.Will("left/é", b"gone", qos=2, retain=True, properties=will_properties)
+    five: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V5, "properties": keeping, "will": will}
+    for name, more in (("three", {"clean_session": False}), ("five", {**five, "clean_start": True})):
+        async with aiomqtt.Client(identifier=name, **place, **more) as client:
+            await client.subscribe([("t/#", 2), ("$share/group/t/+", 1), ("$SYS/broker/uptime", 0)])
+    async with (
+        aiomqtt.Client(identifier="publisher", protocol=aiomqtt.ProtocolVersion.V5, **place) as publisher,
+        aiomqtt.Client(identifier="lost", **place, **five, clean_start=True) as lost,
+    ):
+        await lost.subscribe("t/#", qos=1)
+        for qos in (1, 2):
+            await publisher.publish("t/single", b"", qos=qos, retain=True, properties=properties)
+            await asyncio.gather(*(publisher.publish("t/run", b"x" * 20, qos=qos) for _ in range(50)))
+        found = {check["check"]: check["message"] for check in (await cli.json("doctor", "--full"))["checks"]}
+        assert found["sessions.db rows"] == "The rows of sessions.db fit each other."
+        with closing(sqlite3.connect(server.data_dir / SESSIONS.name)) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM sessions WHERE will_topic = 'left/é'").fetchone()
+            assert count == 1
+            for table in ("subscriptions", "messages", "deliveries", "retained"):
+                assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0], table
 
 
 async def test_warnings_are_no_failure(stopped: Cli) -> None:
@@ -165,6 +204,38 @@ async def test_rows_that_do_not_fit(stopped: Cli) -> None:
     assert "1 deliveries whose message is missing, 1 messages that nobody is owed" in answer["repairs"][0]
     assert read_rows(path)["deliveries"] == {delivery(1, 0, 1)}
     assert (await stopped.json("doctor", "--repair"))["repairs"] == []
+
+
+async def test_rows_that_no_server_could_read(launch: Launch) -> None:
+    """Nothing is set aside because of them once they are put away, and all others are there."""
+    server = await (await launch()).wait_ready()
+    await server.stop()
+    cli = Cli(server.data_dir, in_process=True)
+    path = server.data_dir / SESSIONS.name
+    path.unlink()
+    write_database(path, ROWS)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in (
+            "UPDATE messages SET topic = CAST(x'ff' AS TEXT) WHERE id = 1",
+            "UPDATE retained SET topic = CAST(x'6bff' AS TEXT) WHERE topic = 'kept/1/0'",
+            "UPDATE subscriptions SET topic_filter = 'a/#/b' WHERE topic_filter = 'sensors/1/room-0/#'",
+            "UPDATE deliveries SET count = 1000000000 WHERE message_id = 2",
+            "UPDATE deliveries SET qos = 7 WHERE message_id = 3",
+            "UPDATE messages SET count = 3 WHERE id = 4",
+        ):
+            assert connection.execute(statement).rowcount == 1
+    answer = await json_of(cli)
+    assert problems(answer) == ["sessions.db rows"]
+    assert "doctor --repair" in next(c["message"] for c in answer["checks"] if c["check"] == "sessions.db rows")
+    repaired = await cli.json("doctor", "--repair")
+    assert problems(repaired) == []
+    assert repaired["failure"] is None
+
+    server = await (await launch()).wait_ready()
+    assert "Restored 3 sessions, 596 messages for them and 59 retained messages" in server.errors
+    assert "make no sense" not in server.errors
+    await server.stop()
+    assert not list(server.data_dir.glob("sessions.db.damaged-*"))
 
 
 async def test_what_cannot_be_repaired_is_said(stopped: Cli) -> None:

@@ -20,8 +20,14 @@ Rows = dict[str, set[tuple[object, ...]]]
 def session(number: int, **values: object) -> tuple[object, ...]:
     """Make a row of sessions."""
     row: dict[str, object] = {
-        **{"id": number, "client_id": f"client-{number}", "username": "user", "principal": "p", "certificate": None},
-        **{"host": "h", "port": 1, "listener": "tcp:default", "protocol_name": "MQTT", "protocol_version": 5},
+        **{
+            "id": number,
+            "client_id": f"client-{number}",
+            "username": "user",
+            "principal": None,
+            "certificate_name": None,
+        },
+        **{"peer_host": "h", "peer_port": 1, "listener": "tcp:default", "protocol_name": "MQTT", "protocol_version": 5},
         **{"keep_alive": 60, "clean_start": 0, "claimed": 0, "confined": 0, "superuser": 0, "expiry_interval": None},
         **{"created_at": 1.0, "connected_at": 1.5, "disconnected_at": 2.5, "window": 20, "sent": 0},
         **{"will_topic": None, "will_payload": None, "will_qos": None, "will_retain": None, "will_properties": None},

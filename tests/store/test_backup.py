@@ -239,6 +239,12 @@ def huge_secret(data_dir: Path) -> None:
     (data_dir / "operator-token").write_bytes(bytes((1 << 20) + 1))
 
 
+def sessions_gone(data_dir: Path) -> None:
+    """Leave what a server that runs has beside its sessions, which somebody moved away."""
+    (data_dir / SESSIONS.name).unlink()
+    (data_dir / f"{SESSIONS.name}-shm").touch()
+
+
 def unfinished(data_dir: Path) -> None:
     FileExchange(data_dir)
 
@@ -254,6 +260,7 @@ def unfinished(data_dir: Path) -> None:
         (newer, DatabaseTooNew, "4711"),
         (odd_secret, DatabaseUnavailable, "plain file"),
         (huge_secret, DatabaseUnavailable, "plain file"),
+        (sessions_gone, DatabaseDamaged, "sessions.db is gone"),
         (unfinished, DatabaseUnavailable, "exchanged"),
     ],
 )
@@ -368,13 +375,69 @@ def test_what_a_killed_one_left_goes(data_dir: Path, tmp_path: Path) -> None:
     assert names(tmp_path) == {"data", "backup", ".other.wardenmq-abc"}
 
 
-def test_what_is_no_leftover_is_left_alone(data_dir: Path, tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
+def test_who_holds_a_leftover_open_sees_nothing(data_dir: Path, tmp_path: Path) -> None:
+    """It may have been made by somebody else's hand, or with a mode that let others in."""
+    (tmp_path / "backup.new").touch(0o666)
+    with (tmp_path / "backup.new").open("rb") as held:
+        make(data_dir, tmp_path / "backup")
+        assert held.read() == b""
+        assert not os.path.samestat(os.fstat(held.fileno()), (tmp_path / "backup").stat())
+
+
+def test_another_name_of_a_leftover_keeps_what_it_holds(data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "backup.new").hardlink_to(tmp_path / "precious")
+    make(data_dir, tmp_path / "backup")
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert names(tmp_path) == {"data", "backup", "precious"}
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_what_is_no_leftover_is_left_alone(data_dir: Path, tmp_path: Path, kind: str) -> None:
+    victim, new = tmp_path / "victim", tmp_path / "backup.new"
     victim.write_text("precious")
-    (tmp_path / "backup.new").symlink_to(victim)
-    with pytest.raises(DatabaseUnavailable):
+    if kind == "link":
+        new.symlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(new)
+    else:
+        new.mkdir()
+    before = new.lstat()
+    with pytest.raises(DatabaseUnavailable, match=r"backup\.new is not what an earlier backup left"):
         make(data_dir, tmp_path / "backup")
     assert victim.read_text() == "precious"
+    assert new.lstat() == before
+    assert names(tmp_path) == {"data", "victim", "backup.new"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_is_another_users(data_dir: Path, tmp_path: Path) -> None:
+    """A file that was there first is nothing to write secrets to, and a folder of a like name is not in the way."""
+    new, folder = tmp_path / "backup.new", tmp_path / ".backup.wardenmq-theirs"
+    new.write_text("theirs")
+    folder.mkdir()
+    (tmp_path / ".backup.wardenmq-link").symlink_to(folder)
+    (tmp_path / ".backup.wardenmq-file").touch()
+    for path in (new, folder):
+        os.chown(path, 4_711, 4_711)
+    with pytest.raises(DatabaseUnavailable, match=r"backup\.new is not what an earlier backup left"):
+        make(data_dir, tmp_path / "backup")
+    assert new.read_text() == "theirs"
+    new.unlink()
+    make(data_dir, tmp_path / "backup")
+    assert names(tmp_path) == {"data", "backup", *(f".backup.wardenmq-{name}" for name in ("theirs", "link", "file"))}
+
+
+def test_a_file_that_comes_at_the_last_moment(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def come_first(staging: Path, path: Path) -> None:
+        discard(staging, path)
+        staging.write_text("theirs")
+
+    discard = backup._discard_leftover
+    monkeypatch.setattr(backup, "_discard_leftover", come_first)
+    with pytest.raises(DatabaseUnavailable, match="Another backup"):
+        make(data_dir, tmp_path / "backup")
+    assert (tmp_path / "backup.new").read_text() == "theirs"
 
 
 def test_a_file_that_was_renamed_while_it_was_waited_for(tmp_path: Path) -> None:

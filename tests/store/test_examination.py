@@ -65,6 +65,16 @@ def test_nothing_is_changed(data_dir: Path) -> None:
     assert shape() == before
 
 
+def test_a_text_that_is_none(data_dir: Path) -> None:
+    """SQLite's own check, however full, says nothing about it, and no server could read the table."""
+    with closing(sqlite3.connect(data_dir / SESSIONS.name, isolation_level=None)) as connection:
+        connection.execute("UPDATE messages SET topic = CAST(x'ff' AS TEXT) WHERE id = 1")
+    for full in (False, True):
+        (finding,) = by_check(examine(data_dir, full=full))["sessions.db rows"]
+        assert finding.status == "problem"
+        assert "1 messages with impossible values" in finding.message
+
+
 # -- the directory
 
 
@@ -85,7 +95,37 @@ def test_others_in_the_directory(data_dir: Path, mode: int, status: str) -> None
     assert worse(data_dir) == [("data directory", status)]
 
 
-@pytest.mark.parametrize(("free", "status"), [(1_000, "problem"), (80 << 20, "warning")])
+def test_a_directory_in_which_its_owner_cannot_write(data_dir: Path) -> None:
+    data_dir.chmod(0o500)
+    try:
+        (finding, *_) = examine(data_dir)
+    finally:
+        data_dir.chmod(0o700)
+    assert (finding.check, finding.status) == ("data directory", "problem")
+    assert "cannot be written" in finding.message
+
+
+@pytest.mark.parametrize("name", ["data", CONTROL.name, SESSIONS.name])
+def test_what_the_system_does_not_let_anybody_write(data_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Of a read-only file system, or immutable: what modes do not say, and only the system knows."""
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: Path(path).name != name)
+    (finding,) = (finding for finding in examine(data_dir) if finding.status != "ok")
+    assert (finding.check, finding.status) == ("data directory" if name == "data" else name, "problem")
+    assert "cannot be written" in finding.message
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_sessions_that_are_gone(data_dir: Path, suffix: str) -> None:
+    """A server that runs keeps files beside them, which may be empty."""
+    (data_dir / SESSIONS.name).unlink()
+    assert worse(data_dir) == []
+    (data_dir / f"{SESSIONS.name}{suffix}").touch(0o600)
+    (finding,) = by_check(examine(data_dir))["sessions.db"]
+    assert finding.status == "problem"
+    assert "is gone" in finding.message
+
+
+@pytest.mark.parametrize(("free", "status"), [(1_000, "problem"), (40 << 20, "warning"), (80 << 20, "warning")])
 def test_little_room(data_dir: Path, monkeypatch: pytest.MonkeyPatch, free: int, status: str) -> None:
     class Usage:
         pass

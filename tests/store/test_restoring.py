@@ -5,8 +5,9 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,35 @@ def test_a_file_that_cannot_be_read(data_dir: Path, tmp_path: Path) -> None:
         with pytest.raises(DatabaseUnavailable, match="cannot be read: "):
             restore(path, data_dir, now=NOW)
     assert names(data_dir) == set()
+
+
+def test_a_directory_is_owned_only_for_a_backup(backup: Path, data_dir: Path, tmp_path: Path) -> None:
+    owned: list[str] = []
+
+    @contextmanager
+    def own() -> Iterator[None]:
+        owned.append("begun")
+        yield
+        owned.append("ended")
+
+    (tmp_path / "none").write_bytes(b"no backup")
+    for path, error in ((tmp_path / "missing", DatabaseUnavailable), (tmp_path / "none", BackupUnacceptable)):
+        with pytest.raises(error):
+            restore(path, data_dir, now=NOW, own=own())
+    assert owned == []
+    restore(backup, data_dir, now=NOW, own=own())
+    assert owned == ["begun", "ended"]
+
+
+def test_a_backup_that_can_be_read_only_once(backup: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Such as one that comes out of another program."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(backup.read_bytes()), daemon=True)
+    writer.start()
+    restore(pipe, data_dir, now=NOW)
+    writer.join(60)
+    assert mark_of(data_dir / CONTROL.name) == "new"
 
 
 # -- trouble on the way

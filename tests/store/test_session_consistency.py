@@ -1,25 +1,50 @@
 """Rows of sessions.db that do not fit each other are found, told and put right; all others stay."""
 
+import logging
+import math
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wardenmq.broker.broker import Broker
 from wardenmq.store.known_databases import SESSIONS
-from wardenmq.store.session_consistency import RULES, _lowest_bits, count_inconsistent, mend_inconsistent
+from wardenmq.store.session_consistency import (
+    RULES,
+    _is_settled,
+    _lowest_bits,
+    count_inconsistent,
+    mend_inconsistent,
+)
+from wardenmq.store.sessions import SessionStore
 
-from .session_rows import TABLES, delivery, insert, many_rows, message, retained, session, subscription
+from .session_rows import (
+    TABLES,
+    delivery,
+    insert,
+    many_rows,
+    message,
+    retained,
+    session,
+    subscription,
+    write_database,
+)
 
 Table = dict[str, list[tuple[object, ...]]]
+WILL = (
+    *("will_topic", "will_payload", "will_qos", "will_retain", "will_properties", "will_message_expiry"),
+    "will_delay",
+)
 
 SOUND: Table = {
     "state": [("alive_at", 3.5)],
     "sessions": [
-        session(1),
+        session(1, principal="p", certificate_name="é"),
         session(2, username=None, principal=None, expiry_interval=60.0, disconnected_at=None, protocol_version=4),
-        session(3, will_topic="w", will_payload=b"", will_qos=2, will_retain=1, will_delay=5, will_at=9.5),
+        session(3, **dict(zip(WILL, ("w", b"", 2, 1, b"", None, 5), strict=True)), will_at=9.5),
     ],
     "subscriptions": [subscription(1, "a/#"), subscription(2, "$share/g/é", qos=2, identifier=268_435_455)],
     "messages": [message(1), message(2, b"", qos=2, retain=1), message(3, b"x" * 90, count=3, body=10, id_at=5)],
@@ -68,11 +93,23 @@ WRONG: list[tuple[str, tuple[object, ...], str]] = [
     ("sessions", session(9, sent="x"), "sessions with impossible values"),
     ("sessions", session(9, created_at="yesterday"), "sessions with impossible values"),
     ("sessions", session(9, expiry_interval=b"?"), "sessions with impossible values"),
+    ("sessions", session(9, peer_host=b"?"), "sessions with impossible values"),
+    ("sessions", session(9, connected_at=math.inf), "sessions with impossible values"),
+    ("sessions", session(9, disconnected_at=-1.0), "sessions with impossible values"),
+    ("sessions", session(9, expiry_interval=1e300), "sessions with impossible values"),
+    ("sessions", session(9, sent=(1 << 63) - 1), "sessions with impossible values"),
+    ("sessions", session((1 << 63) - 1), "sessions with impossible values"),
+    ("state", ("alive_at", "yesterday"), "notes of the server with impossible values"),
+    ("state", ("alive_at", None), "notes of the server with impossible values"),
     ("subscriptions", subscription(1, ""), "subscriptions with impossible values"),
     ("subscriptions", subscription(1, "f", qos=3), "subscriptions with impossible values"),
     ("subscriptions", subscription(1, "f", qos=None), "subscriptions with impossible values"),
     ("subscriptions", subscription(1, "f", identifier=0), "subscriptions with impossible values"),
     ("subscriptions", subscription(1, "f", retain_handling=3), "subscriptions with impossible values"),
+    *(
+        ("subscriptions", subscription(1, wrong), "subscriptions with impossible values")
+        for wrong in ("a/#/b", "a+", "a\0b", "$share/g", "$share//f", "$share/+/f", "$share/g/a#", "$queue/")
+    ),
     ("subscriptions", subscription(9, "f"), "subscriptions without a session"),
     ("messages", message(9, topic=None), "messages with impossible values"),
     ("messages", message(9, data="text"), "messages with impossible values"),
@@ -80,12 +117,21 @@ WRONG: list[tuple[str, tuple[object, ...], str]] = [
     ("messages", message(9, b"x" * 10, count=3), "messages with impossible values"),
     ("messages", message(9, b"x" * 10, count=2, body=6), "messages with impossible values"),
     ("messages", message(9, b"x" * 10, count=2, id_at=6), "messages with impossible values"),
+    ("messages", message(9, topic="a/+"), "messages with impossible values"),
+    ("messages", message(9, qos=7), "messages with impossible values"),
+    ("messages", message(9, properties=None), "messages with impossible values"),
+    ("messages", message(9, expires_at="soon"), "messages with impossible values"),
+    ("messages", message(9, b"", count=1_000_000_000), "messages with impossible values"),
+    ("messages", message((1 << 63) - 1), "messages with impossible values"),
     ("messages", message(9), "messages that nobody is owed"),
     ("deliveries", delivery(2, -1, 1), "deliveries with impossible values"),
     ("deliveries", delivery(2, 20, 1, qos=0), "deliveries with impossible values"),
     ("deliveries", delivery(2, 20, 1, count=0), "deliveries with impossible values"),
     ("deliveries", delivery(2, 20, 1, done=None), "deliveries with impossible values"),
-    ("deliveries", delivery(2, 20, 1, share=None), "deliveries with impossible values"),
+    ("deliveries", delivery(2, 20, 1, qos=7), "deliveries with impossible values"),
+    ("deliveries", delivery(2, (1 << 63) - 1, 1), "deliveries with impossible values"),
+    ("deliveries", delivery(2, 20, 1, count=-3), "deliveries with impossible values"),
+    ("deliveries", delivery(2, 20, 3, count=3, done=b"\x07"), "deliveries of which nothing is owed any more"),
     ("deliveries", delivery(9, 20, 1), "deliveries without a session"),
     ("deliveries", delivery(2, 20, 9), "deliveries whose message is missing"),
     ("deliveries", delivery(2, 20, 1, first=1), "deliveries of more messages than there are"),
@@ -96,7 +142,13 @@ WRONG: list[tuple[str, tuple[object, ...], str]] = [
     ("unreleased", (9, 1), "unreleased packets without a session"),
     ("retained", ("c", None, 1, "", b"", None), "retained messages with impossible values"),
     ("retained", ("", b"", 1, "", b"", None), "retained messages with impossible values"),
+    ("retained", ("a/#", b"", 1, "", b"", None), "retained messages with impossible values"),
+    ("retained", ("c", b"", 1, "", None, None), "retained messages with impossible values"),
+    ("retained", ("c", b"", 1, "", b"", "soon"), "retained messages with impossible values"),
 ]
+
+
+NOT_OWED = "messages that nobody is owed"
 
 
 @pytest.mark.parametrize(("table", "row", "words"), WRONG)
@@ -104,10 +156,13 @@ def test_what_does_not_fit_is_deleted(
     connection: sqlite3.Connection, table: str, row: tuple[object, ...], words: str
 ) -> None:
     before = contents(connection)
+    if table == "state":
+        connection.execute("DELETE FROM state")
+        before["state"] = set()
     insert(connection, {table: [row]})
     found = {rule.words: count for rule, count in count_inconsistent(connection)}
-    if words != "messages that nobody is owed" and table == "messages":
-        assert found.pop("messages that nobody is owed") == 1
+    if words != NOT_OWED and table == "messages":
+        assert found.pop(NOT_OWED) == 1
     assert found == {words: 1}
     assert [(rule.words, count) for rule, count in mend_inconsistent(connection)] == [(words, 1)]
     assert contents(connection) == before
@@ -117,17 +172,127 @@ def test_what_does_not_fit_is_deleted(
 def test_every_rule_is_tested() -> None:
     repaired = {rule.words for rule in RULES if rule.repair is not None}
     assert {rule.words for rule in RULES} == {words for _, _, words in WRONG} | repaired
-    assert [rule.words for rule in RULES if rule.harmless] == ["messages that nobody is owed"]
+    assert [rule.words for rule in RULES if rule.harmless] == ["deliveries of which nothing is owed any more", NOT_OWED]
+
+
+def test_a_count_that_cannot_be_says_nothing_about_others(connection: sqlite3.Connection) -> None:
+    insert(connection, {"deliveries": [delivery(2, 0, 1, count=1_000_000_000)]})
+    found = {rule.words: count for rule, count in count_inconsistent(connection)}
+    assert found == {"deliveries with impossible values": 1, "deliveries of more messages than there are": 1}
+    before = {table: set(rows) for table, rows in SOUND.items()}
+    assert [rule.words for rule, _ in mend_inconsistent(connection)] == ["deliveries with impossible values"]
+    assert contents(connection) == before
+
+
+MENDED = [
+    ("deliveries", "share", "deliveries whose shared subscription is none"),
+    ("messages", "sender", "messages whose publisher's name cannot be read"),
+    ("retained", "sender", "retained messages whose publisher's name cannot be read"),
+]
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"$share/\xc3/x", None])
+@pytest.mark.parametrize(("table", "column", "words"), MENDED)
+def test_what_can_be_done_without_is_taken_out(
+    connection: sqlite3.Connection, table: str, column: str, words: str, value: bytes | None
+) -> None:
+    """The message is delivered all the same."""
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    connection.execute(f"UPDATE {table} SET {column} = CAST(? AS TEXT)", (value,))
+    assert [(rule.words, found) for rule, found in count_inconsistent(connection)] == [(words, count)]
+    assert [(rule.words, found) for rule, found in mend_inconsistent(connection)] == [(words, count)]
+    assert connection.execute(f"SELECT {column} FROM {table}").fetchall() == [("",)] * count
+    assert count_inconsistent(connection) == []
+
+
+# -- what the doctor leaves, the start takes
+
+VALUES = (b"\xff", b"\xed\xa0\x80", "", "x", "a/#/b", "a\0b", b"\0", None, -1, 0, 7, 70_000, 1 << 40, (1 << 63) - 1)
+REALS = (-1.5, 1e300, math.inf)
+
+
+def rows_around(table: str, number: int) -> tuple[Table, str, object]:
+    """Make a row that is sound, with what it needs, and name it by a column."""
+    will = dict(zip(WILL, ("w", b"", 1, 0, b"", 60, 5), strict=True))
+    owed: Table = {"messages": [message(number)], "deliveries": [delivery(1, number * 100, number)]}
+    rows: dict[str, tuple[Table, str, object]] = {
+        "state": ({"state": [(f"note-{number}", 1.5)]}, "name", f"note-{number}"),
+        "sessions": ({"sessions": [session(number, **will)]}, "id", number),
+        "subscriptions": ({"subscriptions": [subscription(1, f"f/{number}")]}, "topic_filter", f"f/{number}"),
+        "messages": (owed, "id", number),
+        "deliveries": (owed, "position", number * 100),
+        "unreleased": ({"unreleased": [(1, number)]}, "packet_id", number),
+        "retained": ({"retained": [retained(f"kept/{number}")]}, "topic", f"kept/{number}"),
+    }
+    return rows[table]
+
+
+def spoil(path: Path, table: str) -> int:
+    """Write a row for each column and each value that it may have by mistake; return how many."""
+    number = 100
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for _, column, *_ in connection.execute(f"PRAGMA table_info({table})").fetchall():
+            for value in (*VALUES, *REALS):
+                number += 1
+                rows, key, named = rows_around(table, number)
+                insert(connection, rows)
+                place = "CAST(? AS TEXT)" if isinstance(value, bytes) and value != b"\0" else "?"
+                with suppress(sqlite3.IntegrityError):  # what SQLite itself does not let into the table
+                    connection.execute(f"UPDATE {table} SET {column} = {place} WHERE {key} = ?", (value, named))
+    return number - 100
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_what_is_left_is_taken_by_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str) -> None:
+    path = write_database(tmp_path / SESSIONS.name, SOUND)
+    assert spoil(path, table) >= 30
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert count_inconsistent(connection)
+        mend_inconsistent(connection)
+        assert count_inconsistent(connection) == []
+        left = contents(connection)
+    assert left["sessions"] >= set(SOUND["sessions"])
+    assert left["deliveries"] >= set(SOUND["deliveries"])
+    with caplog.at_level(logging.INFO):
+        store = await SessionStore.open(path, "process")
+        broker = Broker({"listeners": {"default": {"type": "external"}}, "plugins": {}}, journal=store)
+        try:
+            await broker.start()
+            assert "Restored" in caplog.text
+            assert "make no sense" not in caplog.text
+            await broker.shutdown()
+            assert broker.alarms.active() == []
+        finally:
+            await store.close()
+    assert store.problem is None
+
+
+def test_alive_at_is_looked_at_too(connection: sqlite3.Connection) -> None:
+    for value in (b"\xff", b"1.5"):
+        connection.execute("INSERT OR REPLACE INTO state VALUES ('alive_at', CAST(? AS TEXT))", (value,))
+        assert [rule.table for rule, _ in mend_inconsistent(connection)] == ["state"]
+
+
+@pytest.mark.parametrize(
+    ("done", "count", "settled"),
+    [
+        *((b"", 1, False), (b"\x01", 1, True), (b"\x02", 1, False), (b"\x03", 3, False), (b"\x07", 3, True)),
+        *((b"\xff" * 9, 64, True), (b"\xff" * 7, 64, False), (b"\xff\x01", 9, True), (b"\xff\xfe", 9, False)),
+        *((None, 1, False), ("\x01", 1, False), (b"\x01", 0, False), (b"\x01", None, False), (b"\xff", 1 << 60, False)),
+    ],
+)
+def test_what_is_settled(done: object, count: object, settled: bool) -> None:
+    assert _is_settled(done, count) is settled
 
 
 @pytest.mark.parametrize(
     ("done", "received", "mended"),
     [
         (b"\x01\x00", b"", (b"\x01", b"")),
-        (b"\xff", b"", (b"\x07", b"")),
+        (b"\xfb", b"", (b"\x03", b"")),
         (b"", b"\x02\x03\x04", (b"", b"\x02")),
         (b"\x00", b"\xf8", (b"", b"")),
-        (b"\xff" * 9_000, b"\x03", (b"\x07", b"\x03")),
+        (b"\xfb" * 9_000, b"\x03", (b"\x03", b"\x03")),
     ],
 )
 def test_acknowledgements_of_more_than_there_is(
@@ -144,13 +309,21 @@ def test_acknowledgements_of_more_than_there_is(
 
 
 def test_a_will_that_cannot_be_goes_alone(connection: sqlite3.Connection) -> None:
-    insert(connection, {"sessions": [session(9, will_topic="w", will_payload=b"", will_qos=3, will_retain=0)]})
+    sound = dict(zip(WILL, ("w", b"", 2, 1, b"", None, 5), strict=True))
+    wrong: list[dict[str, object]] = [
+        *({"will_topic": ""}, {"will_topic": "a/#"}, {"will_payload": None}, {"will_qos": 3}, {"will_retain": None}),
+        *({"will_properties": None}, {"will_message_expiry": -1}, {"will_message_expiry": b"?"}, {"will_delay": None}),
+        *({"will_delay": 1 << 40}, {"will_at": math.inf}, {"will_at": b"?"}),
+    ]
+    for number, change in enumerate(wrong, 10):
+        insert(connection, {"sessions": [session(number, **(sound | change))]})
+    # One that is none, in which there is nevertheless something that cannot be read.
+    insert(connection, {"sessions": [session(9)]})
+    connection.execute("UPDATE sessions SET will_payload = CAST(x'ff' AS TEXT) WHERE id = 9")
     (found,) = mend_inconsistent(connection)
-    assert found[0].words == "sessions whose will has impossible values"
-    assert connection.execute("SELECT client_id, will_topic FROM sessions WHERE id = 9").fetchone() == (
-        "client-9",
-        None,
-    )
+    assert (found[0].words, found[1]) == ("sessions whose will has impossible values", len(wrong) + 1)
+    rows = connection.execute(f"SELECT client_id, {', '.join(WILL)}, will_at FROM sessions WHERE id >= 9").fetchall()
+    assert rows == [(f"client-{number}", *[None] * 8) for number in range(9, 10 + len(wrong))]
 
 
 def test_what_hangs_on_what_goes(connection: sqlite3.Connection) -> None:
