@@ -6,12 +6,10 @@ written, it is merged with what came after it and tried again.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable
 from logging import getLogger
 from typing import TYPE_CHECKING
 
-from ..alarms import JOURNAL_NOT_READABLE, JOURNAL_NOT_WRITABLE, Alarms
+from ..alarms import JOURNAL_NOT_WRITABLE, Alarms
 from ..deliveries import Group, Subscription
 from ..held import Answer
 from ..message import Message
@@ -20,9 +18,9 @@ from ..pace import Pace
 from ..protocol.reason_codes import ReasonCode
 from ..settings import MqttSettings
 from .batch import Batch, HeldPublisher, Waiter, merge
-from .contract import Changes, JournalStore, Row
+from .contents import Contents
+from .contract import Changes, JournalStore
 from .records import Owed, Record
-from .rows import content_of
 
 if TYPE_CHECKING:
     from .session import JournaledSession
@@ -38,14 +36,12 @@ _LEISURE = 0.1
 """Seconds for which what is settled may wait to be written."""
 _ROW = 200
 """Bytes that a row costs that waits to be written."""
-_SORTED_OUT = 4
-"""Records that are looked at for each that is kept, to let go those that are settled."""
 _BEAT = 10.0
 """Seconds after which the time is written though nothing else is."""
 
 
 class Journal:
-    """Own the batches, and know what of the records is in memory."""
+    """Own the batches."""
 
     def __init__(
         self,
@@ -64,12 +60,10 @@ class Journal:
         """Messages and subscriptions that were not taken because of a fault."""
         self.lost = 0
         """Messages that were owed and that the store had no more."""
-        self.closed = False
         self._alarms = alarms
         self._pace = pace
         self._loop = loop
         self._most_unwritten = settings.max_unwritten_bytes
-        self._most_kept = settings.max_queued_memory
         self._open = Batch(1)
         self._writing: Batch | None = None
         self._changes: Changes = {}
@@ -87,19 +81,13 @@ class Journal:
         self._next_session = 1
         self._last: Record | None = None
         """The record made last: mostly the next one to be owed something is owed the same."""
-        self._kept: deque[Record] = deque()
-        """Written records in the order of their age that may be in memory."""
-        self._kept_bytes = 0
-        self._gone = 0
-        """Those among them that are not in memory any more."""
+        self.closed = False
+        self.contents = Contents(store, settings.max_queued_memory, alarms, pace, loop)
         self._held: list[HeldPublisher] = []
         self._tick = 0
-        self._unreadable: set[int] = set()
-        """Sessions that wait for what cannot be read."""
         self.answer: Answer | None = None
         """What the publisher of the message that is being delivered is to be told; set for as long as that takes."""
         self._last_beat = 0.0
-        self._loading: set[asyncio.Task[None]] = set()
         store.bind(self._committed, self._not_committed)
 
     # -- sessions
@@ -287,7 +275,7 @@ class Journal:
                 batch.size -= record.size
             else:
                 batch.dropped_records.add(record.id)
-                self._let_go(record)
+                self.contents.let_go(record)
                 if record.batch > self.committed:
                     self._unwritten -= record.size
         if self._timer is None:
@@ -408,8 +396,8 @@ class Journal:
             self._alarms.deactivate(JOURNAL_NOT_WRITABLE)
         waiters = [*self._failed, *batch.waiters]
         self._failed.clear()
-        self._keep_all(self._failed_records)
-        self._keep_all(batch.records)
+        self.contents.keep(self._failed_records)
+        self.contents.keep(batch.records)
         self._failed_records = []
         if self._open.waiters or not self._open.changes_nothing:
             self._gather()
@@ -471,7 +459,7 @@ class Journal:
 
     def abandon(self) -> None:
         """Take nothing any more, and write nothing: the start that it was for has failed."""
-        self.closed = True
+        self.closed = self.contents.closed = True
         if self._timer is not None:
             self._timer.cancel()
 
@@ -488,114 +476,9 @@ class Journal:
         done, _ = await asyncio.wait([future.future], timeout=seconds)
         if not done:
             _logger.error("What was not written to the disk by now is lost")
-        self.closed = True
+        self.closed = self.contents.closed = True
         if self._timer is not None:
             self._timer.cancel()
-
-    # -- what is in memory
-
-    def _keep(self, record: Record) -> None:
-        """Count a written record that is in memory, and let the oldest ones go where there are too many."""
-        record.kept = True
-        self._kept.append(record)
-        self._kept_bytes += record.size
-        while self._kept_bytes > self._most_kept and self._kept:
-            self._let_go(self._kept[0])
-            self._sort_out()
-        # What is settled lies about in between. Where that is most of it, some is looked at for each that comes.
-        for _ in range(_SORTED_OUT if 2 * self._gone > len(self._kept) else 0):
-            self._sort_out()
-
-    def _let_go(self, record: Record) -> None:
-        if record.kept:
-            record.kept, record.content = False, None
-            self._kept_bytes -= record.size
-            self._gone += 1
-
-    def _sort_out(self) -> None:
-        """Look at the oldest; it begins anew if it is still in memory."""
-        if self._kept:
-            oldest = self._kept.popleft()
-            if oldest.kept:
-                self._kept.append(oldest)
-            else:
-                self._gone -= 1
-
-    def load(self, session: "JournaledSession", wanted: list[Owed]) -> None:
-        """Read what a session is owed next and is not in memory, and have it go on then."""
-        task = self._loop.create_task(self._load(session, wanted))
-        self._loading.add(task)
-        task.add_done_callback(self._loading.discard)
-
-    async def _load(self, session: "JournaledSession", wanted: list[Owed]) -> None:
-        missing = {owed.record.id: owed.record for owed in wanted if owed.record.content is None and owed.left}
-        rows = await self._read(session, missing)
-        loaded = [] if rows is None else self._take_in(rows, missing)
-        for record in () if rows is None else missing.values():
-            if record.owed:
-                _logger.error("A message for client %r is not in the store any more", session.client_id)
-                record.missing = True
-        session.loaded()
-        self._pace.met = False
-        self._keep_all(loaded)  # only now: what there is no room for is sent at least as far as the window is open
-
-    async def _read(self, session: "JournaledSession", missing: dict[int, Record]) -> list[Row] | None:
-        """Read records as often as it takes; None where nobody waits for them any more."""
-        try:
-            while not self.closed and session.connected:
-                try:
-                    return await self.store.load(list(missing)) if missing else []
-                except Exception as error:  # the store's business: whatever it is, the messages are waited for
-                    self._cannot_read(session, error)
-                await asyncio.sleep(_RETRY)
-            return None
-        finally:
-            self._waits_no_more(session)
-
-    def _cannot_read(self, session: "JournaledSession", error: Exception) -> None:
-        if not self._unreadable:
-            reason = str(error).rstrip(".")
-            _logger.error("What sessions are owed cannot be read from the disk: %s; it is tried again", reason)
-            self._alarms.activate(
-                JOURNAL_NOT_READABLE,
-                "Messages of persistent sessions cannot be read from the disk.",
-                {"reason": reason},
-            )
-        self._unreadable.add(session.key)
-
-    def _waits_no_more(self, session: "JournaledSession") -> None:
-        if session.key in self._unreadable:
-            self._unreadable.discard(session.key)
-            if not self._unreadable:
-                _logger.warning("Nobody waits any more for what could not be read from the disk")
-                self._alarms.deactivate(JOURNAL_NOT_READABLE)
-
-    def load_now(self, wanted: list[Owed]) -> list[Record]:
-        """Read at once what is not in memory, blocking the loop; give what was read, which is not kept for long."""
-        missing = {owed.record.id: owed.record for owed in wanted if owed.record.content is None}
-        if not missing:
-            return []
-        try:
-            rows = self.store.load_now(list(missing))
-        except Exception as error:  # the store's business, as above
-            _logger.error("What is owed to others of a shared subscription cannot be read: %s", error)
-            return []
-        return self._take_in(rows, missing)
-
-    @staticmethod
-    def _take_in(rows: list[Row], missing: dict[int, Record]) -> list[Record]:
-        loaded: list[Record] = []
-        for row in rows:
-            record = missing.pop(row[0])
-            if record.content is None:
-                record.content = content_of(row)
-                loaded.append(record)
-        return loaded
-
-    def _keep_all(self, records: Iterable[Record]) -> None:
-        for record in records:
-            if record.owed and record.content is not None and not record.kept:
-                self._keep(record)
 
 
 class _Future:

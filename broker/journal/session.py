@@ -360,7 +360,7 @@ class JournaledSession(Session):
     def _load(self, wanted: list[Owed]) -> None:
         if not self._loading:
             self._loading = True
-            self.journal.load(self, wanted)
+            self.journal.contents.load(self, wanted)
 
     def loaded(self) -> None:
         """Go on: what was to be read from the store is there."""
@@ -452,7 +452,7 @@ class JournaledSession(Session):
             and owed.record.content is None
             and not all(member.journaled for member in owed.group.members)
         ]
-        return self.journal.load_now(wanted) if wanted else []
+        return self.journal.contents.load_now(wanted) if wanted else []
 
     def _pass_on(self, owed: Owed, offset: int, take: Callable[[Offer], bool]) -> bool:
         if not take(OwedOffer(owed, offset)):

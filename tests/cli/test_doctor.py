@@ -100,7 +100,7 @@ async def test_what_a_server_writes_is_what_it_should_be(launch: Launch) -> None
     ):
         await lost.subscribe("t/#", qos=1)
         for qos in (1, 2):
-            await publisher.publish("t/single", b"", qos=qos, retain=True, properties=properties)
+            await publisher.publish("t/single", b"kept", qos=qos, retain=True, properties=properties)
             await asyncio.gather(*(publisher.publish("t/run", b"x" * 20, qos=qos) for _ in range(50)))
         found = {check["check"]: check["message"] for check in (await cli.json("doctor", "--full"))["checks"]}
         assert found["sessions.db rows"] == "The rows of sessions.db fit each other."

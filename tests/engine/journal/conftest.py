@@ -1,5 +1,5 @@
 import pytest
-from wardenmq.broker.journal import journal
+from wardenmq.broker.journal import contents, journal
 
 
 @pytest.fixture(autouse=True)
@@ -8,3 +8,4 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "_PATIENCE", 0.0002)
     monkeypatch.setattr(journal, "_LEISURE", 0.0005)
     monkeypatch.setattr(journal, "_RETRY", 0.005)
+    monkeypatch.setattr(contents, "_RETRY", 0.005)

@@ -143,7 +143,11 @@ class Side:
                 assert await self.journal.written()
                 for _ in range(4):
                     await asyncio.sleep(0)
-                if not self.journal._loading and self.journal._open.changes_nothing and not self.journal._open.waiters:
+                if (
+                    not self.journal.contents.loading
+                    and self.journal._open.changes_nothing
+                    and not self.journal._open.waiters
+                ):
                     break
             else:
                 raise AssertionError("the session does not come to rest")

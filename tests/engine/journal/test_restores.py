@@ -284,7 +284,7 @@ def queued(place: Place, session: Any) -> list[tuple[object, ...]]:
 
 
 def told(place: Place, owed: Owed, offset: int) -> tuple[object, ...]:
-    place.journal.load_now([owed])
+    place.journal.contents.load_now([owed])
     message = owed.message(offset)
     assert message is not None
     return (
@@ -696,7 +696,7 @@ async def stored(place: Place, count: int, size: int = 100, *, qos: int = 1) -> 
 
 def in_memory(place: Place) -> int:
     """Count the bytes of records that are in memory because they are kept."""
-    return place.journal._kept_bytes
+    return place.journal.contents._kept_bytes
 
 
 @pytest.mark.parametrize("qos", [1, 2])
@@ -760,7 +760,7 @@ async def test_messages_that_cannot_be_read_wait_until_they_can() -> None:
         assert pub.memory.confirmed[-1] == b"later"
         assert sub.payloads() == []
         place.store.unreadable = False
-        await place.journal._loading.copy().pop()
+        await place.journal.contents._loading.copy().pop()
         await place.settle()
         await place.answer_all()
         assert sub.memory.first == [*payloads, b"later"]

@@ -225,18 +225,18 @@ async def publish_at_random(seed: int, *, unbounded: bool) -> None:
     chance = random.Random(seed)
     limits = replace(
         SETTINGS,
-        max_mqueue_len=0 if unbounded else chance.choice((1, 2, 5, 20)),
+        max_mqueue_len=0 if unbounded else chance.choice((1, 1, 2, 20)),
         max_mqueue_bytes=0 if unbounded else chance.choice((0, 700, 5_000)),
         mqueue_drop=chance.choice(("oldest", "newest")),
-        max_inflight=chance.choice((1, 3, 20)),
+        max_inflight=chance.choice((1, 1, 3, 20)),
         max_queued_memory=chance.choice((0, 1_000, 1 << 30)),
     )
-    topics = ("t", "nobody") if unbounded else ("t", "s", "nobody")
+    topics = ("t", "nobody") if unbounded else ("t", "t", "t", "s", "nobody")
     async with playing(settings=limits) as place:
         filters = [("t", 1)] if unbounded else [("t", 1), ("$share/g/s", 1)]
-        subs = [await place.connected(name, 4, *filters) for name in ("left", "right")]
-        await place.connected("twice", 4, ("t", 2))
-        subs.append(place.peers["twice"])
+        subs = [await place.connected(name, 4, *filters) for name in ("left", "right")[: chance.randint(1, 2)]]
+        if chance.random() < 0.5:
+            subs.append(await place.connected("twice", 4, ("t", 2)))
         publishing = [Publishing(place, await place.connected(name, 4), chance) for name in ("a", "b")]
         await place.written()
         place.store.blocked = True
@@ -304,7 +304,8 @@ async def test_what_is_discarded_is_acknowledged_once_that_is_written(how: str) 
         sub = await place.connected("sub", 4, ("t", 1))
         pub = await place.connected("pub", 4)
         await busy(place)
-        await pub.publish("t", b"sent")
+        other = await place.connected("other", 4)
+        await other.publish("t", b"sent")
         await pub.publish("t", b"queued")
         key = sub.session.key
         match how:
@@ -321,7 +322,7 @@ async def test_what_is_discarded_is_acknowledged_once_that_is_written(how: str) 
         assert key in place.store.tables["sessions"]  # a crash would bring it back
         assert not place.store.tables["messages"]
         await let_all_through(place)
-        assert answered(pub) == [1, 2]
+        assert answered(pub) == [1]
         assert (key in place.store.tables["sessions"]) == (how not in ("kicked", "clean start"))
 
 
@@ -836,11 +837,8 @@ async def test_a_start_that_fails_leaves_a_journal_that_writes_nothing() -> None
         store.fails = "error", "the store is closed"
         with pytest.raises(BrokerError):
             await broker.start()
-    found = broker._engine.journal
-    assert found is not None and found.closed
-    await asyncio.sleep(0)
-    store.release()
     submitted = len(store.submitted)
+    store.release()
     await asyncio.sleep(20 * journal._RETRY)  # all that it may have planned comes before
     store.release()
     assert len(store.submitted) == submitted
