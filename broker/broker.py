@@ -45,9 +45,9 @@ _HOUSEKEEPING_INTERVAL = 1.0
 class Broker(AmqttContract):
     """Serve MQTT 3.1, 3.1.1 and 5.0; a drop-in for `amqtt.broker.Broker`.
 
-    `config` is amqtt's; `settings` are the engine's limits (without them, sessions are kept as amqtt keeps them: for
-    `config.session_expiry_interval` seconds, or for ever). The caller owns `directory` and `journal`, and closes them;
-    without a journal nothing outlives the broker.
+    `config` is amqtt's; `settings` are the engine's limits. Without them it is as in amqtt: sessions are kept for
+    `config.session_expiry_interval` seconds or for ever, and a shutdown waits for no queue. The caller owns `directory`
+    and `journal`, and closes them; without a journal nothing outlives the broker.
 
     Raises amqtt's `BrokerError` and plugin errors.
     """
@@ -71,7 +71,9 @@ class Broker(AmqttContract):
         self.listeners_config = self.config.listeners
         self._loop = loop or asyncio.get_running_loop()
         self._init_states()
-        self.settings = settings or MqttSettings(session_expiry_interval=self.config.session_expiry_interval or 0)
+        self.settings = settings or MqttSettings(
+            session_expiry_interval=self.config.session_expiry_interval or 0, shutdown_timeout=0.0
+        )
         self.directory = directory
         self._access = AccessControl()
         self._events = Events()

@@ -349,7 +349,7 @@ class Incoming:
                 self._publish_when_allowed(session, known, flags, packet_id, payload, properties)
             )
         self._accept(session, known, flags, packet_id, payload, properties)
-        if ((known.durable and qos) or flags & 1) and self._must_wait():
+        if ((known.durable and qos) or flags & 1) and self._journal is not None and self._must_wait():
             return self._driver.hold_for_journal()
         return self._breathe() if self._pace.met or self._work > _WORK else None
 

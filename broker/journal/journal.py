@@ -134,11 +134,13 @@ class Journal:
         """Write a retained message, or that there is none."""
         if not self.closed:
             batch = self._open
-            if topic not in self._changes.get("retained", ()):  # its place is counted already
-                if topic not in batch.retained:
-                    batch.size += _ROW
-                before = batch.retained.get(topic)
-                batch.size += (0 if message is None else message.weight) - (0 if before is None else before.weight)
+            before = batch.retained.get(topic)
+            if topic in batch.retained:
+                batch.size -= 0 if before is None else before.weight
+            else:
+                unwritten = self._changes.get("retained", {}).get(topic)
+                batch.size += _ROW if unwritten is None else -len(unwritten[1])  # which it takes the place of
+            batch.size += 0 if message is None else message.weight
             batch.retained[topic] = message
             self._press()
 

@@ -1,7 +1,9 @@
 """gmqtt, an asyncio client with a codec of its own; MQTT 5 is its default."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import gmqtt
@@ -129,7 +131,9 @@ class GmqttParty(Party):
         return [None] * len(payloads)
 
     async def disconnect(self, reason: int = 0, **properties: object) -> None:
-        await self._client.disconnect(reason, **packed(properties))
+        # Python's TLS takes what comes while it says good-bye, such as the last PUBREL, for an error.
+        with suppress(ssl.SSLError):
+            await self._client.disconnect(reason, **packed(properties))
 
     async def drop(self) -> None:
         before = len(self.ended)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from wardenmq.broker.broker import Broker
@@ -26,6 +27,7 @@ async def running_broker(
     }
     ignore_stalls()
     broker = Broker(config, settings=settings, directory=directory)
+    broker.settings = replace(broker.settings, shutdown_timeout=0.0)  # clients of tests leave what they like unread
     await broker.start()
     try:
         yield broker

@@ -6,7 +6,7 @@ import tracemalloc
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
@@ -301,6 +301,7 @@ async def playing(settings: MqttSettings | None = None, *, in_runs: bool = True)
     config = {"listeners": {LISTENER: {"type": "external"}}, "plugins": PLUGINS}
     with clock.shown(), patch("wardenmq.broker.connection.PacketReader", reader):
         broker = Broker(config, settings=settings)
+        broker.settings = replace(broker.settings, shutdown_timeout=0.0)  # some clients acknowledge nothing
         await broker.start()
         try:
             yield Place(broker, clock)
@@ -1079,7 +1080,7 @@ async def test_queued_messages_of_runs_can_be_looked_through() -> None:
         for topic, start in (("t/a", 0), ("t/b", 5), ("t/a", 10)):
             await publisher.publish(topic, numbered(5, start), 1)
         session = subscriber.session
-        session.keep_queued(lambda delivery, message: message.topic == "t/a" and message.payload not in numbered(2, 2))
+        session.keep_queued(lambda entry: entry.topic == "t/a" and entry.message.payload not in numbered(2, 2))
         kept = [*numbered(2), *numbered(1, 4), *numbered(5, 10)]
         assert [entry.message.payload for entry in session.queue if entry.message] == kept
         assert session.queued_bytes == sum(entry.message.weight for entry in session.queue if entry.message)
