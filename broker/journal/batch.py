@@ -1,16 +1,13 @@
 """What changed since the last batch, without what came and went meanwhile."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..deliveries import Subscription
 from ..message import Message
 from .contract import Changes, Key, Row
-from .records import Owed, Record
-from .rows import delivery_row, message_row, retained_row, session_row, subscription_row
-
-if TYPE_CHECKING:
-    from .session import JournaledSession
+from .records import Journaled, Owed, Record
+from .rows import delivery_row, message_row, retained_row, subscription_row
 
 
 class Waiter(Protocol):
@@ -71,7 +68,7 @@ class Batch:
         self.owed: dict[Owed, None] = {}
         """Written before, and with other messages settled or received than then."""
         self.dropped: set[tuple[int, int]] = set()
-        self.sessions: dict[int, JournaledSession] = {}
+        self.sessions: dict[int, Journaled] = {}
         self.ended: set[int] = set()
         self.subscriptions: dict[tuple[int, str], Subscription | None] = {}
         self.unreleased: dict[tuple[int, int], bool] = {}
@@ -100,7 +97,7 @@ class Batch:
         ended = self.ended
         tables: dict[str, dict[Key, Row | None]] = {
             "ended": dict.fromkeys(ended),
-            "sessions": {key: session_row(session) for key, session in self.sessions.items() if key not in ended},
+            "sessions": {key: session.row() for key, session in self.sessions.items() if key not in ended},
             "subscriptions": {
                 key: None if subscription is None else subscription_row(key, subscription)
                 for key, subscription in self.subscriptions.items()

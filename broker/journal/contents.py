@@ -4,16 +4,12 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from logging import getLogger
-from typing import TYPE_CHECKING
 
 from ..alarms import JOURNAL_NOT_READABLE, Alarms
 from ..pace import Pace
 from .contract import JournalStore, Row
-from .records import Owed, Record
+from .records import Journaled, Owed, Record
 from .rows import content_of
-
-if TYPE_CHECKING:
-    from .session import JournaledSession
 
 _logger = getLogger(__name__)
 _RETRY = 1.0
@@ -78,13 +74,13 @@ class Contents:
             else:
                 self._gone -= 1
 
-    def load(self, session: "JournaledSession", wanted: list[Owed]) -> None:
+    def load(self, session: Journaled, wanted: list[Owed]) -> None:
         """Read what a session is owed next and is not in memory, and have it go on then."""
         task = self._loop.create_task(self._load(session, wanted))
         self._loading.add(task)
         task.add_done_callback(self._loading.discard)
 
-    async def _load(self, session: "JournaledSession", wanted: list[Owed]) -> None:
+    async def _load(self, session: Journaled, wanted: list[Owed]) -> None:
         missing = {owed.record.id: owed.record for owed in wanted if owed.record.content is None and owed.left}
         rows = await self._read(session, missing)
         loaded = [] if rows is None else self._take_in(rows, missing)
@@ -96,7 +92,7 @@ class Contents:
         self._pace.met = False
         self.keep(loaded)  # only now: what there is no room for is sent at least as far as the window is open
 
-    async def _read(self, session: "JournaledSession", missing: dict[int, Record]) -> list[Row] | None:
+    async def _read(self, session: Journaled, missing: dict[int, Record]) -> list[Row] | None:
         """Read records as often as it takes; None where nobody waits for them any more."""
         try:
             while not self.closed and session.connected:
@@ -109,7 +105,7 @@ class Contents:
         finally:
             self._waits_no_more(session)
 
-    def _cannot_read(self, session: "JournaledSession", error: Exception) -> None:
+    def _cannot_read(self, session: Journaled, error: Exception) -> None:
         if not self._unreadable:
             reason = str(error).rstrip(".")
             _logger.error("What sessions are owed cannot be read from the disk: %s; it is tried again", reason)
@@ -120,7 +116,7 @@ class Contents:
             )
         self._unreadable.add(session.key)
 
-    def _waits_no_more(self, session: "JournaledSession") -> None:
+    def _waits_no_more(self, session: Journaled) -> None:
         if session.key in self._unreadable:
             self._unreadable.discard(session.key)
             if not self._unreadable:

@@ -7,7 +7,6 @@ written, it is merged with what came after it and tried again.
 
 import asyncio
 from logging import getLogger
-from typing import TYPE_CHECKING
 
 from ..alarms import JOURNAL_NOT_WRITABLE, Alarms
 from ..deliveries import Group, Subscription
@@ -20,10 +19,7 @@ from ..settings import MqttSettings
 from .batch import Batch, HeldPublisher, Waiter, merge
 from .contents import Contents
 from .contract import Changes, JournalStore
-from .records import Owed, Record
-
-if TYPE_CHECKING:
-    from .session import JournaledSession
+from .records import Journaled, Owed, Record
 
 _logger = getLogger(__name__)
 _RETRY = 1.0
@@ -101,30 +97,30 @@ class Journal:
         self._next_session += 1
         return self._next_session - 1
 
-    def touch(self, session: "JournaledSession") -> None:
+    def touch(self, session: Journaled) -> None:
         """Write a session anew."""
         if not self.closed:
             self._open.sessions[session.key] = session
             self._press()
 
-    def end(self, session: "JournaledSession") -> None:
+    def end(self, session: Journaled) -> None:
         """Let nothing of a session stay; what it was owed must have been taken back by `forget`."""
         if not self.closed:
             self._open.ended.add(session.key)
             self._press()
 
-    def subscribed(self, session: "JournaledSession", topic_filter: str, subscription: Subscription | None) -> None:
+    def subscribed(self, session: Journaled, topic_filter: str, subscription: Subscription | None) -> None:
         """Write a subscription, or that there is none."""
         if not self.closed:
             self._open.subscriptions[session.key, topic_filter] = subscription
             self._press()
 
-    def is_pending(self, session: "JournaledSession", topic_filter: str) -> bool:
+    def is_pending(self, session: Journaled, topic_filter: str) -> bool:
         """Tell whether a change of a subscription is not written yet."""
         key = (session.key, topic_filter)
         return key in self._open.subscriptions or key in self._changes.get("subscriptions", ())
 
-    def hold_back(self, session: "JournaledSession", packet_id: int, held: bool) -> None:
+    def hold_back(self, session: Journaled, packet_id: int, held: bool) -> None:
         """Write that a QoS 2 message of the client waits for its PUBREL, or does no more."""
         if not self.closed:
             self._open.unreleased[session.key, packet_id] = held
@@ -172,7 +168,7 @@ class Journal:
 
     def owe(
         self,
-        session: "JournaledSession",
+        session: Journaled,
         content: Message | MessageRun,
         position: int,
         qos: int,
@@ -186,7 +182,7 @@ class Journal:
 
     def owe_of(
         self,
-        session: "JournaledSession",
+        session: Journaled,
         record: Record,
         first: int,
         count: int,

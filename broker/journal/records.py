@@ -4,18 +4,46 @@ A record is one message or one run. Each session numbers what it is owed: the po
 identifier, so that a message has the same one after a restart without a word being written about it when it is sent.
 """
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..deliveries import Group
 from ..held import Answer
 from ..message import Message
 from ..message_run import MessageRun
-
-if TYPE_CHECKING:
-    from .session import JournaledSession
+from .contract import Row
 
 PACKET_IDS = 65_535
 """Packet identifiers that there are; 0 is none."""
+
+
+class Journaled(Protocol):
+    """A session, as far as the journal needs it."""
+
+    key: int
+    """Its number in the journal."""
+
+    @property
+    def client_id(self) -> str:
+        """The client id."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether a connection carries it."""
+        ...
+
+    @property
+    def link(self) -> object | None:
+        """The connection that carries it."""
+        ...
+
+    def row(self) -> Row:
+        """Give its row as it is now."""
+        ...
+
+    def loaded(self) -> None:
+        """Go on: what was to be read from the store is there."""
+        ...
 
 
 class Record:
@@ -105,7 +133,7 @@ class Owed:
 
     def __init__(
         self,
-        session: "JournaledSession",
+        session: Journaled,
         record: Record,
         batch: int,
         position: int,

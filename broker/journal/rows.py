@@ -1,24 +1,21 @@
 """What the journal holds as rows of its tables; the columns stand in the store's schema in the same order."""
 
 from math import inf
-from typing import TYPE_CHECKING
 
 from ..deliveries import Subscription
 from ..message import Message
 from ..message_run import MessageRun
+from ..session import Session
 from .contract import Row
 from .records import Owed, Record
 
-if TYPE_CHECKING:
-    from .session import JournaledSession
 
-
-def session_row(session: "JournaledSession") -> Row:
-    """Give a session as it is now."""
+def session_row(session: Session, key: int, sent_until: int) -> Row:
+    """Give a session as it is now, with what only the journal knows of it."""
     identity = session.identity
     will = session.will or session.delayed_will
     return (
-        session.key,
+        key,
         identity.client_id,
         identity.username,
         identity.principal,
@@ -38,7 +35,7 @@ def session_row(session: "JournaledSession") -> Row:
         session.connected_at,
         session.disconnected_at,
         session.max_inflight,
-        session.sent_until,
+        sent_until,
         *(
             (None, None, None, None, None, None, None)
             if will is None

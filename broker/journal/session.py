@@ -15,7 +15,9 @@ from ..protocol.packet_ids import unpack_ids
 from ..session import NO_BOUND, NOTHING, RUN_LEAST, Session
 from ..settings import MqttSettings
 from ..traffic import Traffic
+from .contract import Row
 from .records import PACKET_IDS, Owed, OwedPart, Record
+from .rows import session_row
 
 if TYPE_CHECKING:
     from .journal import Journal
@@ -510,6 +512,10 @@ class JournaledSession(Session):
     def is_pending(self, topic_filters: Iterable[str]) -> bool:
         """Tell whether a change of any of these subscriptions is not written yet."""
         return any(self.journal.is_pending(self, topic_filter) for topic_filter in topic_filters)
+
+    def row(self) -> Row:
+        """Give its row as it is now."""
+        return session_row(self, self.key, self.sent_until)
 
     def touch(self) -> None:
         """Have the session itself written, as it is when that happens."""
