@@ -23,6 +23,8 @@ from .config.plugin_options import check_plugins
 from .config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN, Settings
 from .file_limit import bound_connections, raise_file_limit
 from .mgmt_api.application import create_application, create_runner
+from .mgmt_api.configuration import Configuration, Governed
+from .mgmt_api.roots import ROOTS
 from .mgmt_api.settings import ApiSettings
 from .store.directory import Directory
 from .store.errors import DatabaseDamaged
@@ -55,6 +57,7 @@ class Server:
         self.addresses: dict[str, str] = {}
         """What is bound, as the ready line names it: mqtt, ws (HOST:PORT) and api (a URL)."""
         self._broker: Broker | None = None
+        self._configuration: Configuration | None = None
         self._started = AsyncExitStack()
 
     async def start(self, announce: Callable[[str], None]) -> None:
@@ -162,6 +165,8 @@ class Server:
         limits = _within_files(MqttSettings(**self.settings.mqtt.model_dump()))
         try:
             broker = Broker(config, settings=limits, directory=directory, journal=sessions)
+            self._configuration = Configuration(Governed(broker, directory), ROOTS)
+            await self._configuration.load()
             await broker.start()
         except (BrokerError, PluginError, PluginLoadError, OSError, ValueError) as error:
             raise StartError(_sentence("The MQTT broker cannot start", error)) from error
@@ -180,6 +185,8 @@ class Server:
             directory=directory,
             settings=ApiSettings(**section.model_dump(exclude={"bind"})),
             prove=lock.prove,
+            configuration=self._configuration,
+            data_dir=self.settings.data_dir,
         )
         runner = create_runner(application, shutdown_timeout=_API_SHUTDOWN_SECONDS)
         await runner.setup()

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from aiohttp import web
 
 from ..broker.broker import Broker
 from ..store.directory import Directory
+from .configuration import Configuration
 from .dispatch import answer_errors, mount
 from .emqx.table import EMQX, ROOT
 from .encoding import encode
@@ -27,10 +29,13 @@ def create_application(
     directory: Directory,
     settings: ApiSettings | None = None,
     prove: Callable[[str], str] | None = None,
+    configuration: Configuration | None = None,
+    data_dir: Path | None = None,
 ) -> web.Application:
     """Build the application for one broker and one directory; both stay the caller's to start and to close.
 
-    `prove` is `DataDirectoryLock.prove`, where there is a data directory.
+    `prove` is `DataDirectoryLock.prove`, where there is a data directory. `configuration` is what was put in force for
+    this broker before it was started.
     """
     chosen = settings or ApiSettings()
     release = _release()
@@ -43,6 +48,8 @@ def create_application(
         document=encode(document(EMQX, release)),
         operator_document=encode(document(OPERATOR, release)),
         prove=prove,
+        data_dir=data_dir,
+        loaded=configuration,
     )
     for facade in (EMQX, ROOT, OPERATOR):
         mount(application, facade)

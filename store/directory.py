@@ -15,6 +15,7 @@ from .audit import Audit, check_bounds
 from .authentication import Authentication
 from .background_work import collection_paused
 from .bans import Bans
+from .configurations import Configurations
 from .credentials.key_derivation import KeyDerivation
 from .credentials.login_limiter import LoginLimiter
 from .credentials.passwords import Passwords
@@ -93,6 +94,7 @@ class Directory:
         self.groups = Groups(writer, logins, self.roles, memberships)
         self.bans = Bans(writer, clock)
         self.audit = Audit(database, clock)
+        self.configurations = Configurations(writer)
         logins.on_forget(memberships.forget_principals)
         self._replacement = AccessReplacement(
             self.tenants, logins, self.roles, self.groups, memberships, self._defaults
@@ -163,6 +165,7 @@ class Directory:
             self.groups,
             self.integrations,
             self.bans,
+            self.configurations,
             self._api_keys,
             self._operators,
             self._scram,

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import pytest
 from wardenmq.broker.alarms import Alarms
-from wardenmq.mgmt_api.emqx.alarms import AlarmRow
+from wardenmq.mgmt_api.emqx.node.alarms import AlarmRow
 from wardenmq.mgmt_api.emqx.table import EMQX
 from wardenmq.mgmt_api.openapi import document
 

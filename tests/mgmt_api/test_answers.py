@@ -8,75 +8,16 @@ from wardenmq.mgmt_api.openapi import documented_errors
 from wardenmq.mgmt_api.routes import Route
 
 from .callers import V5, Api, Reply
+from .calls import access, clients, dashboard, messaging, node, settings, tracing
 
-NODE = "wardenmq@127.0.0.1"
-USERS = "/authentication/{id}/users"
-RULES = "/authorization/sources/built_in_database/rules"
-RULE = {"topic": "t/${clientid}", "permission": "allow", "action": "all"}
-MESSAGE = {"topic": "t/1", "payload": "x"}
-UNWANTED = {"topic": "unwanted", "payload": "x"}
-BAD = {"topic": "#", "payload": "x"}
-
-CALLS: list[tuple[str, str, dict[str, str], str, Any, int]] = [
-    # method, path as in the table, its parameters, query, body, expected status
-    ("GET", "/status", {}, "", None, 200),
-    ("GET", "/clients", {}, "", None, 200),
-    ("GET", "/clients", {}, "like_clientid=o", None, 200),
-    ("GET", "/clients", {}, "ip_address=x", None, 400),
-    ("GET", "/clients", {}, "node=x", None, 500),
-    ("GET", "/clients/{clientid}", {"clientid": "one"}, "", None, 200),
-    ("GET", "/clients/{clientid}", {"clientid": "away"}, "", None, 200),
-    ("GET", "/clients/{clientid}", {"clientid": "nobody"}, "", None, 404),
-    ("GET", "/clients/{clientid}/subscriptions", {"clientid": "one"}, "", None, 200),
-    ("GET", "/subscriptions", {}, "", None, 200),
-    ("GET", "/subscriptions", {}, "match_topic=%23", None, 200),
-    ("GET", "/topics", {}, "", None, 200),
-    ("GET", "/topics", {}, "topic=", None, 400),
-    ("GET", "/topics/{topic}", {"topic": "t%2F%2B"}, "", None, 200),
-    ("POST", "/publish", {}, "", MESSAGE, 200),
-    ("POST", "/publish", {}, "", UNWANTED, 202),
-    ("POST", "/publish", {}, "", BAD, 400),
-    ("POST", "/publish", {}, "", {}, 400),
-    ("POST", "/publish/bulk", {}, "", [MESSAGE, MESSAGE], 200),
-    ("POST", "/publish/bulk", {}, "", [MESSAGE, UNWANTED], 202),
-    ("POST", "/publish/bulk", {}, "", [MESSAGE, BAD], 400),
-    ("POST", USERS, {}, "", {"user_id": "alice", "password": "x"}, 201),
-    ("POST", USERS, {}, "", {"user_id": "alice", "password": "x"}, 409),
-    ("GET", USERS, {}, "", None, 200),
-    ("GET", USERS, {}, "like_user_id=a", None, 200),
-    ("GET", USERS + "/{user_id}", {"user_id": "alice"}, "", None, 200),
-    ("PUT", USERS + "/{user_id}", {"user_id": "alice"}, "", {"password": "y"}, 200),
-    ("DELETE", USERS + "/{user_id}", {"user_id": "alice"}, "", None, 204),
-    ("DELETE", USERS + "/{user_id}", {"user_id": "alice"}, "", None, 404),
-    ("POST", RULES + "/users", {}, "", [{"username": "u", "rules": [RULE]}], 204),
-    ("POST", RULES + "/users", {}, "", [{"username": "u", "rules": [RULE]}], 409),
-    ("GET", RULES + "/users", {}, "", None, 200),
-    ("GET", RULES + "/users/{username}", {"username": "u"}, "", None, 200),
-    ("PUT", RULES + "/users/{username}", {"username": "u"}, "", {"username": "u", "rules": []}, 204),
-    ("DELETE", RULES + "/users/{username}", {"username": "u"}, "", None, 204),
-    ("POST", RULES + "/clients", {}, "", [{"clientid": "c", "rules": [RULE]}], 204),
-    ("GET", RULES + "/clients", {}, "", None, 200),
-    ("GET", RULES + "/clients/{clientid}", {"clientid": "c"}, "", None, 200),
-    ("PUT", RULES + "/clients/{clientid}", {"clientid": "c"}, "", {"clientid": "c", "rules": []}, 204),
-    ("DELETE", RULES + "/clients/{clientid}", {"clientid": "c"}, "", None, 204),
-    ("POST", RULES + "/all", {}, "", {"rules": [RULE | {"qos": 1, "retain": False}]}, 204),
-    ("GET", RULES + "/all", {}, "", None, 200),
-    ("DELETE", RULES + "/all", {}, "", None, 204),
-    ("DELETE", RULES, {}, "", None, 400),
-    ("GET", "/nodes", {}, "", None, 200),
-    ("GET", "/nodes/{node}", {"node": NODE}, "", None, 200),
-    ("GET", "/nodes/{node}/metrics", {"node": NODE}, "", None, 200),
-    ("GET", "/nodes/{node}/stats", {"node": NODE}, "", None, 200),
-    ("GET", "/metrics", {}, "", None, 200),
-    ("GET", "/metrics", {}, "aggregate=true", None, 200),
-    ("GET", "/stats", {}, "", None, 200),
-    ("GET", "/stats", {}, "aggregate", None, 200),
-    ("GET", "/alarms", {}, "", None, 200),
-    ("GET", "/alarms", {}, "activated=false", None, 200),
-    ("GET", "/alarms", {}, "activated=soon", None, 400),
-    ("DELETE", "/alarms", {}, "", None, 204),
-    ("DELETE", "/clients/{clientid}", {"clientid": "one"}, "", None, 204),
-    ("POST", "/clients/kickout/bulk", {}, "", ["away"], 204),
+CALLS = [
+    *node.CALLS,
+    *access.CALLS,
+    *dashboard.CALLS,
+    *messaging.CALLS,
+    *settings.CALLS,
+    *tracing.CALLS,
+    *clients.CALLS,
 ]
 
 

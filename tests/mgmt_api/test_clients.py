@@ -3,7 +3,7 @@ from urllib.parse import quote
 
 import pytest
 from wardenmq.broker.session import Session
-from wardenmq.mgmt_api.emqx.models_clients import CLIENT_FIELDS
+from wardenmq.mgmt_api.emqx.clients.models import CLIENT_FIELDS
 
 from ..engine.conditions import until
 from ..engine.packets5 import P, Properties

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter
 from wardenmq.broker.alarms import JOURNAL_NOT_WRITABLE, SESSIONS_SET_ASIDE
-from wardenmq.mgmt_api.emqx.status import Health
+from wardenmq.mgmt_api.emqx.node.status import Health
 from wardenmq.mgmt_api.emqx.table import ROOT
 
 from .callers import V5, Api, Reply

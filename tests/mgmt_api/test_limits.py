@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 from wardenmq.mgmt_api.decoding import read_body
-from wardenmq.mgmt_api.emqx import authorization
-from wardenmq.mgmt_api.emqx.models_access import NewRules
-from wardenmq.mgmt_api.emqx.models_publish import PublishMessage
+from wardenmq.mgmt_api.emqx.access import authorization
+from wardenmq.mgmt_api.emqx.access.models import NewRules
+from wardenmq.mgmt_api.emqx.clients.models_publish import PublishMessage
 from wardenmq.mgmt_api.emqx.table import EMQX
 from wardenmq.mgmt_api.errors import ApiError
 from wardenmq.mgmt_api.limits import MAX_ENTRIES, MAX_KEYS

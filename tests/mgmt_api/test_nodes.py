@@ -1,5 +1,5 @@
 import pytest
-from wardenmq.mgmt_api.emqx.metrics import METRICS, STATS
+from wardenmq.mgmt_api.emqx.node.metrics import METRICS, STATS
 
 from .callers import V5, Api
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from wardenmq.mgmt_api.emqx.models_publish import MessageProperties
+from wardenmq.mgmt_api.emqx.clients.models_publish import MessageProperties
 
 from ..engine.conditions import until
 from ..engine.packets5 import P

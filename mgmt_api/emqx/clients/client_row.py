@@ -1,9 +1,9 @@
 """A session as EMQX shows a client."""
 
-from ...broker.deliveries import Subscription
-from ...broker.session import Session
-from ..timestamps import format_time
-from .models_clients import Client, SubscriptionRow
+from ....broker.deliveries import Subscription
+from ....broker.session import Session
+from ...timestamps import format_time
+from .models import Client, SubscriptionRow
 
 _EXPIRY_NEVER = 0xFFFF_FFFF
 """MQTT 5's "does not expire", the longest interval that the field can hold."""

@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from ...broker.session import Session
-from ..encoding import SLICE, Page
-from ..errors import ApiError
-from ..paging import paginate
-from ..routes import Call
-from ..state import ApiState
+from ....broker.session import Session
+from ...encoding import SLICE, Page
+from ...errors import ApiError
+from ...paging import paginate
+from ...routes import Call
+from ...state import ApiState
+from ..node.nodes import require_listed_node
 from .client_filter import candidates, chosen_fields, is_counted, wanted
 from .client_row import client_row, subscription_row
-from .models_clients import Client, ClientQuery, SubscriptionRow
-from .nodes import require_listed_node
+from .models import Client, ClientQuery, SubscriptionRow
 
 
 async def list_clients(call: Call[ClientQuery, None]) -> Page:

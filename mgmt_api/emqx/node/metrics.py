@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import Field, create_model
 
-from ..paging import Query
-from ..routes import Call
-from ..state import ApiState
+from ...paging import Query
+from ...routes import Call
+from ...state import ApiState
 from .nodes import require_node
 
 METRICS = (

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ...store.directory import Directory
-from ...store.errors import AlreadyExists, NotFound
-from ...store.records import Rule
-from ..encoding import Page
-from ..errors import ApiError, bad_request
-from ..paging import PageQuery, paginate
-from ..routes import Call
-from ..state import ApiState
-from .models_access import (
+from ....store.directory import Directory
+from ....store.errors import AlreadyExists, NotFound
+from ....store.records import Rule
+from ...encoding import Page
+from ...errors import ApiError, bad_request
+from ...paging import PageQuery, paginate
+from ...routes import Call
+from ...state import ApiState
+from .models import (
     AllRules,
     ClientRules,
     ClientRulesQuery,

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
-from ...broker.session import Session
-from ..errors import bad_request
-from ..state import ApiState
-from ..timestamps import to_milliseconds
-from .models_clients import CLIENT_FIELDS, ClientQuery
+from ....broker.session import Session
+from ...errors import bad_request
+from ...state import ApiState
+from ...timestamps import to_milliseconds
+from .models import CLIENT_FIELDS, ClientQuery
 
 Test = Callable[[Session], bool]
 

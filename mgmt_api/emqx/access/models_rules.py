@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import NotRequired, cast
 
-from ...store.records import Condition, Rule
-from .. import rule_models
-from ..rule_models import NewRule, RuleRow
+from ....store.records import Condition, Rule
+from ... import rule_models
+from ...rule_models import NewRule, RuleRow
 
 
 class EmqxRuleRow(RuleRow):

@@ -6,10 +6,10 @@ from time import time
 
 from typing_extensions import TypedDict
 
-from .. import host
-from ..errors import ApiError
-from ..routes import Call
-from ..state import ApiState
+from ... import host
+from ...errors import ApiError
+from ...routes import Call
+from ...state import ApiState
 
 
 class Node(TypedDict):

@@ -1,8 +1,10 @@
 """The part of the route table that says who may connect and do what."""
 
-from ..routes import Route
+from typing import Any
+
+from ...routes import Route
 from . import authentication, authorization
-from .models_access import (
+from .models import (
     AllRules,
     ChangedUser,
     ClientRules,
@@ -212,3 +214,5 @@ AUTHORIZATION = (
         status=204,
     ),
 )
+
+ACCESS: tuple[Route[Any, Any], ...] = (*AUTHENTICATION, *AUTHORIZATION)

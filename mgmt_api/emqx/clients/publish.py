@@ -6,12 +6,12 @@ from binascii import Error as NotBase64
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ...broker.protocol.properties import PropertyId, encode_property
-from ...broker.protocol.reason_codes import ReasonCode
-from ...broker.routing.topics import InvalidTopic, check_name
-from ..encoding import SLICE
-from ..routes import Answer, Call
-from ..state import ApiState
+from ....broker.protocol.properties import PropertyId, encode_property
+from ....broker.protocol.reason_codes import ReasonCode
+from ....broker.routing.topics import InvalidTopic, check_name
+from ...encoding import SLICE
+from ...routes import Answer, Call
+from ...state import ApiState
 from .models_publish import ErrorBody, MessageProperties, NotPublished, Published, PublishMessage
 
 SENDER = "http_api"

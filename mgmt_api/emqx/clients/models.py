@@ -5,8 +5,8 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from ..paging import Meta, PageQuery
-from ..timestamps import parse_milliseconds
+from ...paging import Meta, PageQuery
+from ...timestamps import parse_milliseconds
 
 Client = TypedDict(
     "Client",

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from ...broker.deliveries import Subscription
-from ...broker.routing.topics import InvalidTopic, check_filter, matches, split_share
-from ...broker.session import Session
-from ..encoding import Page
-from ..errors import ApiError, bad_request
-from ..paging import paginate
-from ..routes import Call
+from ....broker.deliveries import Subscription
+from ....broker.routing.topics import InvalidTopic, check_filter, matches, split_share
+from ....broker.session import Session
+from ...encoding import Page
+from ...errors import ApiError, bad_request
+from ...paging import paginate
+from ...routes import Call
+from ..node.nodes import require_listed_node
 from .client_row import subscription_row
-from .models_clients import SubscriptionQuery, SubscriptionRow, TopicQuery, TopicRow
-from .nodes import require_listed_node
+from .models import SubscriptionQuery, SubscriptionRow, TopicQuery, TopicRow
 
 Entry: TypeAlias = tuple[str, str, Subscription]
 """Client id, topic filter, options."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
-from ...store.errors import AlreadyExists, NotFound
-from ...store.records import Login
-from ..encoding import Page
-from ..errors import ApiError
-from ..paging import paginate
-from ..routes import Call
-from .models_access import ChangedUser, NewUser, User, UserQuery
+from ....store.errors import AlreadyExists, NotFound
+from ....store.records import Login
+from ...encoding import Page
+from ...errors import ApiError
+from ...paging import paginate
+from ...routes import Call
+from .models import ChangedUser, NewUser, User, UserQuery
 
 BUILT_IN_DATABASE = "password_based:built_in_database"
 

@@ -5,9 +5,9 @@ from typing import Annotated
 from pydantic import FailFast, Field
 from typing_extensions import TypedDict
 
-from ...store.rules import MAX_RULES
-from ..limits import Body
-from ..paging import Meta, PageQuery
+from ....store.rules import MAX_RULES
+from ...limits import Body
+from ...paging import Meta, PageQuery
 from .models_rules import EmqxRule, EmqxRuleRow
 
 

@@ -4,12 +4,12 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from ...broker.alarms import JOURNAL_NOT_READABLE, JOURNAL_NOT_WRITABLE
-from ..encoding import encode
-from ..paging import Query
-from ..routes import Answer, Call
-from ..state import ApiState
-from ..timestamps import format_time
+from ....broker.alarms import JOURNAL_NOT_READABLE, JOURNAL_NOT_WRITABLE
+from ...encoding import encode
+from ...paging import Query
+from ...routes import Answer, Call
+from ...state import ApiState
+from ...timestamps import format_time
 
 _CONCERN_SERVICE = frozenset({JOURNAL_NOT_READABLE, JOURNAL_NOT_WRITABLE})
 """Alarms during which the broker does not do all that it is there for; others only want an operator to look."""

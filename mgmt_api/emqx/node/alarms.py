@@ -6,11 +6,11 @@ from typing import Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ...broker.alarms import Alarm
-from ..encoding import Page
-from ..paging import Meta, PageQuery, paginate
-from ..routes import Call
-from ..timestamps import format_time
+from ....broker.alarms import Alarm
+from ...encoding import Page
+from ...paging import Meta, PageQuery, paginate
+from ...routes import Call
+from ...timestamps import format_time
 
 
 class AlarmRow(TypedDict):

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from ...broker.routing.topics import check_name
-from ..limits import MAX_KEYS, Body, check_keys
+from ....broker.routing.topics import check_name
+from ...limits import MAX_KEYS, Body, check_keys
 
 Qos = Annotated[int, Field(strict=True, ge=0, le=2)]
 

@@ -1,0 +1,1 @@
+"""Clients, their subscriptions and queues, and messages published over HTTP."""

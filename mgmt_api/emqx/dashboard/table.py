@@ -1,0 +1,7 @@
+"""The part of the route table about those who manage the broker."""
+
+from typing import Any
+
+from ...routes import Route
+
+DASHBOARD: tuple[Route[Any, Any], ...] = ()

@@ -1,0 +1,1 @@
+"""The node: what it is, how it fares, what it counted."""

@@ -1,0 +1,5 @@
+"""Calls about what is done with messages."""
+
+from . import CallRow
+
+CALLS: list[CallRow] = []

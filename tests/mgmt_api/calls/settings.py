@@ -1,0 +1,5 @@
+"""Calls about the configuration."""
+
+from . import CallRow
+
+CALLS: list[CallRow] = []

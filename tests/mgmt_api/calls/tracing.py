@@ -1,0 +1,5 @@
+"""Calls about traces."""
+
+from . import CallRow
+
+CALLS: list[CallRow] = []
