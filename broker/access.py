@@ -53,6 +53,8 @@ class Identity:
     certificate_name: str | None = None
     """The user name that a TLS client certificate proved."""
     policy: object | None = field(default=None, repr=False)
+    rights: object | None = field(default=None, repr=False)
+    """What a token allows that the client presented, for the authoriser; None without a token."""
 
 
 class Accept(NamedTuple):
@@ -67,6 +69,8 @@ class Accept(NamedTuple):
     """The server's last word in an authentication exchange, for CONNACK or AUTH; never shown."""
     username: str | None = None
     """The user name that was proved, where it is not simply the one presented."""
+    rights: object | None = None
+    """What a token allows, for the authoriser; None where none was presented."""
 
     def __repr__(self) -> str:
         return f"Accept({self.principal!r}, username={self.username!r}, valid_until={self.valid_until!r})"
@@ -94,6 +98,13 @@ class ConnectAuthenticator(Protocol):
     def authenticate_connect(
         self, request: ConnectRequest
     ) -> "Accept | Refuse | Awaitable[Accept | Refuse | None] | None": ...
+
+
+@runtime_checkable
+class UncheckedAdmitter(Protocol):
+    """Know whom not even a listener lets in that asks for no proof."""
+
+    def admit_unchecked(self, request: ConnectRequest) -> "Accept | Refuse": ...
 
 
 class AuthExchange(Protocol):
@@ -127,6 +138,16 @@ class TopicAuthorizer(Protocol):
 
     def checks_delivery(self, client: Identity) -> bool:
         """Tell whether deliveries to this client must be checked one by one (operation RECEIVE)."""
+        ...
+
+
+@runtime_checkable
+class DenialSettler(Protocol):
+    """Know what a client meets that does what it may not."""
+
+    @property
+    def deny_action(self) -> str:
+        """Say `ignore` or `disconnect`."""
         ...
 
 

@@ -13,12 +13,14 @@ from .access import (
     AuthExchange,
     ConnectAuthenticator,
     ConnectRequest,
+    DenialSettler,
     EnhancedAuthenticator,
     Identity,
     Refuse,
     RightsKeeper,
     StandingAuthorizer,
     TopicAuthorizer,
+    UncheckedAdmitter,
 )
 from .protocol.reason_codes import ReasonCode
 
@@ -29,6 +31,7 @@ class AccessControl:
     """Ask the plugins, ours at once and foreign ones through amqtt's coroutines."""
 
     def __init__(self) -> None:
+        self._deny_action = "ignore"
         self._authenticators: list[ConnectAuthenticator] = []
         self._foreign_auth: list[BaseAuthPlugin] = []
         self._enhanced: list[EnhancedAuthenticator] = []
@@ -73,6 +76,17 @@ class AccessControl:
             self._decide = self._authorizers[0].authorize if len(self._authorizers) == 1 else self._ask_all
 
     @property
+    def deny_action(self) -> str:
+        """What a client meets that does what it may not, `ignore` or `disconnect`: what was set, or a plugin says."""
+        if any(isinstance(each, DenialSettler) and each.deny_action == "disconnect" for each in self._authorizers):
+            return "disconnect"
+        return self._deny_action
+
+    @deny_action.setter
+    def deny_action(self, action: str) -> None:
+        self._deny_action = action
+
+    @property
     def waits(self) -> bool:
         """Whether topic decisions need coroutines, because a foreign topic plugin is loaded."""
         return bool(self._foreign_topic)
@@ -87,6 +101,15 @@ class AccessControl:
                 return decision
             return _nobody_decided() if decision is None else self._first_alone(decision)
         return self._authenticate_all(request, view)
+
+    def admit_unchecked(self, request: ConnectRequest) -> Accept | Refuse:
+        """Decide on a client that need not prove anything: a plugin may know reasons against it all the same."""
+        for authenticator in self._authenticators:
+            if isinstance(authenticator, UncheckedAdmitter):
+                decision = authenticator.admit_unchecked(request)
+                if isinstance(decision, Refuse):
+                    return decision
+        return Accept()
 
     @property
     def needs_view(self) -> bool:

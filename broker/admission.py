@@ -196,7 +196,11 @@ class Admission:
             raise Refused(ReasonCode.TOPIC_NAME_INVALID, "the will's topic is too long")
 
     def choose_client_id(self) -> None:
-        """Give a client id to a client without one, if it may be without."""
+        """Give a client id to a client without one, if it may be without; where the settings say so, its user name."""
+        if self.connect.username and self.engine.settings.use_username_as_clientid:
+            self.client_id = self.connect.username
+            if len(self.client_id.encode()) > self.engine.settings.max_clientid_len:
+                raise Refused(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, "the user name is too long for a client id")
         if self.client_id:
             return
         version = self.connect.protocol_version
@@ -207,6 +211,8 @@ class Admission:
     def choose_keep_alive(self) -> None:
         """Hold the client to the longest keep-alive, which only MQTT 5 can tell it."""
         limit = self.engine.settings.max_keepalive
+        if self.engine.settings.server_keepalive and self.connect.protocol_version == 5:
+            self.keep_alive = min(self.engine.settings.server_keepalive, limit)
         if limit == 65_535 or 0 < self.keep_alive <= limit:
             return
         if self.connect.protocol_version == 5:
@@ -236,6 +242,11 @@ class Admission:
         """Ask who this is."""
         connect, access = self.connect, self.engine.access
         request = self._request()
+        asked = self.engine.authentications.get(self.gate.listener_id)
+        if asked == "unchecked" and self.method is None:
+            return access.admit_unchecked(request)
+        if asked == "named" and connect.username is None and self.method is None and not self.gate.certificate_name:
+            return Refuse(ReasonCode.NOT_AUTHORIZED, "no user name, and the listener lets in nobody without one")
         if access.needs_view or self.engine.events.views:
             self.view = build_view(
                 client_id=self.client_id,
@@ -262,7 +273,8 @@ class Admission:
     def _request(self) -> ConnectRequest:
         connect, gate = self.connect, self.gate
         return ConnectRequest(
-            connect.client_id,
+            # An id that is the server's choice is nobody's login.
+            self.client_id if connect.client_id or self.client_id == connect.username else "",
             connect.username,
             connect.password,
             gate.peer_host,
@@ -279,7 +291,9 @@ class Admission:
             counters.auth_failure += 1
             raise Refused(decision.reason, decision.log)  # [MQTT5-3.1.4-2], [MQTT-4.12.0-4]
         counters.auth_success += 1
-        counters.auth_anonymous += self.connect.username is None and decision.principal is None
+        counters.auth_anonymous += (
+            self.connect.username is None and decision.principal is None and decision.rights is None
+        )
         self.accept = decision
 
     def check_owner(self) -> None:
@@ -303,7 +317,8 @@ class Admission:
             return
         if existing.link is not None:  # [MQTT-3.1.3-2], [MQTT-3.1.4-3], [MQTT5-3.1.4-4]
             engine.counters.sessions_takenover += 1
-            engine.close_link(existing, ReasonCode.SESSION_TAKEN_OVER)  # [MQTT-3.1.4-2], [MQTT5-3.1.4-3]
+            word = "discarded" if self.connect.clean_start else "takenover"
+            engine.close_link(existing, ReasonCode.SESSION_TAKEN_OVER, word)  # [MQTT-3.1.4-2], [MQTT5-3.1.4-3]
         existing = engine.registry.get(self.client_id)  # a session that was not persistent has ended with its link
         if existing is None:
             return
@@ -328,6 +343,7 @@ class Admission:
             accept.superuser,
             accept.confined,
             self.gate.certificate_name,
+            rights=accept.rights,
         )
         session = self.session
         if session is None:  # [MQTT5-3.1.2-6]
@@ -405,7 +421,12 @@ class Admission:
     def acknowledge(self) -> None:
         """Send the CONNACK."""
         self.gate.admitted(self._session(), self.session_present, self.answer)  # [MQTT-3.1.4-4], [MQTT5-3.1.4-5]
-        self.engine.events.fire(BrokerEvents.CLIENT_CONNECTED, client_id=self.client_id, client_session=self.view)
+        engine, session = self.engine, self._session()
+        engine.events.fire(BrokerEvents.CLIENT_CONNECTED, client_id=self.client_id, client_session=self.view)
+        for watch in engine.session_watches:
+            watch.connected(session)
+        if engine.admitted is not None:
+            engine.admitted(session)
 
     def _answer(self) -> Properties:
         """Tell an MQTT 5 client what differs from the standard's defaults or from what it asked for."""
@@ -459,7 +480,9 @@ class Admission:
         if identity.principal is None and accept.principal is None:
             # A name that a certificate proved is not the same as one that was merely presented.
             proved = self.gate.certificate_name
-            return identity.username == self._username and identity.certificate_name == proved
+            # And who had a token, which may have said more than a name, is not who has none.
+            tokens_agree = (identity.rights is None) == (accept.rights is None)
+            return identity.username == self._username and identity.certificate_name == proved and tokens_agree
         return identity.principal == accept.principal
 
     @property

@@ -22,6 +22,18 @@ MAX_HISTORY_AGE = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmSettings:
+    """Say what becomes of alarms beside being listed."""
+
+    log: bool = True
+    publish: bool = True
+    """Whether those who listen are told, so that `$SYS` topics tell of alarms."""
+    size_limit: int = MAX_HISTORY
+    validity_period: float = MAX_HISTORY_AGE
+    """Seconds for which an alarm that is over is remembered, from its end on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Describe one alarm; times in seconds since the epoch."""
 
@@ -50,13 +62,28 @@ class Alarms:
         self._steady_clock = steady_clock
         self._active: dict[str, Alarm] = {}
         self._history: deque[tuple[float, Alarm]] = deque(maxlen=MAX_HISTORY)
+        self._settings = AlarmSettings()
+        self.announce: Callable[[Alarm], None] | None = None
+        """Told of each alarm that is raised or over, unless the settings say otherwise."""
+
+    @property
+    def settings(self) -> AlarmSettings:
+        """What becomes of alarms."""
+        return self._settings
+
+    def configure(self, settings: AlarmSettings) -> None:
+        """Change what becomes of alarms; of a history that is too long now the newest stay."""
+        self._settings = settings
+        self._history = deque(self._history, maxlen=settings.size_limit)
 
     def activate(self, name: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         """Raise an alarm and log it; one that is active already stays as it is."""
         if name in self._active:
             return
-        self._active[name] = Alarm(name, message, dict(details or {}), self._clock())
-        _logger.warning("Alarm %s: %s", name, message)
+        alarm = self._active[name] = Alarm(name, message, dict(details or {}), self._clock())
+        if self._settings.log:
+            _logger.warning("Alarm %s: %s", name, message)
+        self._tell(alarm)
 
     def deactivate(self, name: str) -> None:
         """End an alarm, log it and remember it; nothing happens where it is not active."""
@@ -64,8 +91,15 @@ class Alarms:
         if alarm is None:
             return
         now = self._clock()
-        self._history.append((self._steady_clock(), replace(alarm, deactivated_at=max(alarm.activated_at, now))))
-        _logger.warning("Alarm %s is over after %.1f s.", name, alarm.duration(now))
+        over = replace(alarm, deactivated_at=max(alarm.activated_at, now))
+        self._history.append((self._steady_clock(), over))
+        if self._settings.log:
+            _logger.warning("Alarm %s is over after %.1f s.", name, alarm.duration(now))
+        self._tell(over)
+
+    def _tell(self, alarm: Alarm) -> None:
+        if self.announce is not None and self._settings.publish:
+            self.announce(alarm)
 
     def is_active(self, name: str) -> bool:
         """Tell whether an alarm is active."""
@@ -77,7 +111,7 @@ class Alarms:
 
     def history(self) -> list[Alarm]:
         """List the alarms that are over, newest first."""
-        oldest = self._steady_clock() - MAX_HISTORY_AGE
+        oldest = self._steady_clock() - self._settings.validity_period
         while self._history and self._history[0][0] < oldest:
             self._history.popleft()
         return [alarm for _, alarm in reversed(self._history)]

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import replace
 from logging import getLogger
 from typing import Any, cast
 
@@ -17,26 +18,41 @@ from .access_control import AccessControl
 from .alarms import SESSIONS_SET_ASIDE, Alarms
 from .amqtt_broker import AccessDirectory, AmqttContract, BrokerContext
 from .amqtt_session import view_of
+from .auto_subscribe import AutoSubscribe, AutoSubscription
 from .connection import Connection, Door
 from .engine import Engine
 from .events import BrokerPlugins, Events
+from .flapping import FlappingDetector
 from .journal.contract import JournalStore
 from .journal.journal import Journal
 from .journal.restoring import Restoring
 from .keep_alives import KeepAlives
 from .leaving import Leaving
+from .listed import Listed, MessageListings, Part, read
 from .listeners.configuration import read_config
+from .listeners.definition import read_definitions
 from .listeners.listeners import Listeners
 from .listeners.options import ListenerOptions
 from .message import Message
-from .metrics import Gauges, collect_limits, collect_metrics
+from .metrics import Gauges, collect_limits, collect_metrics, name_metrics
 from .outgoing import Flusher
 from .pace import Pace
 from .protocol.packets import SubscribeRequest
 from .protocol.reason_codes import ReasonCode
 from .registry import SessionRegistry
+from .retention import Retention, RetentionPolicy
 from .router import Router
+from .routing.topics import check_name
+from .session import Session
+from .session_history import SessionHistory
 from .settings import MqttSettings
+from .slow_subscriptions import SlowSubscriptions
+from .sys_topics import SysTopics
+from .system_watch import SystemWatch
+from .topic_metrics import TopicMetrics
+from .topic_rewrite import RewriteRule, TopicRewrite
+from .totals import add_up
+from .tracing.traces import Traces
 
 _logger = getLogger(__name__)
 _HOUSEKEEPING_INTERVAL = 1.0
@@ -79,12 +95,41 @@ class Broker(AmqttContract):
         self._events = Events()
         self.alarms = Alarms()
         self._engine = Engine(self.settings, self._access, self._events, Pace(self._loop))
+        self.delayed = self._engine.delayed
+        """The messages that wait to be published."""
+        self.retention: Retention = self._engine.retention
+        """The retained messages."""
+        self.topic_rewrite = TopicRewrite()
+        """The rules by which topics are led to others; `rewrite_topics` sets them."""
+        self.auto_subscribe = AutoSubscribe(self.subscribe_session)
+        """What every client is subscribed to; `subscribe_everybody` sets it."""
+        self.traces = Traces(self._engine)
+        """What is written of single clients, topics and addresses."""
+        self.slow_subscriptions = SlowSubscriptions(self._engine)
+        """The subscriptions to which delivery takes long; nothing is measured until it is configured to."""
+        self.topic_metrics = TopicMetrics(self._engine.detours)
+        """What comes in and goes out on single topics."""
         self._journal_store = journal
         self._gauges = Gauges(self._engine)
-        self._listeners = Listeners(self.settings)
+        self._listings = MessageListings()
+        self.flapping = FlappingDetector(self._engine)
+        """Who bans clients that come and go all the time, if it is told to."""
+        self.session_history = SessionHistory()
+        self._engine.session_watches.append(self.session_history)
+        self._listeners = Listeners(self.settings, self._loop, self._connection, self._close_for_listener)
+        self._engine.authentications = self._listeners.authentications
+        self.configured_listeners = read_definitions(self.listeners_config, self._listener_options)
+        """The listeners of the configuration that the broker was made with, by name."""
+        self._listeners.definitions = dict(self.configured_listeners)
         self._flusher = Flusher(self._loop)
         self._keep_alives = KeepAlives(self._loop)
         self._housekeeping: asyncio.TimerHandle | None = None
+        self._house_due = 0.0
+        self.sys_topics = SysTopics(self._engine, self.gather_metrics, self.stats)
+        """Silent until it has been given a name; see `SysTopics.begin`."""
+        self.alarms.announce = self.sys_topics.alarm_changed
+        self.system_watch = SystemWatch(lambda: self.alarms, self._listeners.limits, self.sys_topics.tell)
+        """Blind until it has been given something to read; see `SystemWatch.begin`."""
         self.started_at = 0.0
         """Seconds since the epoch."""
         self._fulfil_contract()
@@ -115,18 +160,21 @@ class Broker(AmqttContract):
         self._follow(self.directory)
         try:
             await self._restore()
-            await self._listeners.open(self._loop, self.listeners_config, self._listener_options, self._connection)
+            await self._listeners.open()
         except BaseException as error:
             self._listeners.stop()
             self._follow(None)
             self.transitions.starting_fail()
             if self._engine.journal is not None:
                 self._engine.journal.abandon()
+            await self.traces.close()
             if isinstance(error, OSError | BrokerError | ValueError):
                 raise BrokerError(f"Broker instance can't be started: {error}") from error
             raise
         self.started_at = time.time()
+        self._house_due = self._loop.time() + _HOUSEKEEPING_INTERVAL
         self._housekeeping = self._loop.call_later(_HOUSEKEEPING_INTERVAL, self._keep_house)
+        self.delayed.open()
         self.transitions.starting_success()
         await self._events.fire_and_wait(BrokerEvents.POST_START)
 
@@ -154,6 +202,8 @@ class Broker(AmqttContract):
         await self._events.fire_and_wait(BrokerEvents.PRE_SHUTDOWN)
         if self._housekeeping is not None:
             self._housekeeping.cancel()
+        await self.system_watch.end()
+        self.delayed.close()
         self._listeners.stop()
         for connection in [*self._engine.turned_away, *self._engine.lingering]:
             cast("Connection", connection).out.abort()
@@ -165,6 +215,7 @@ class Broker(AmqttContract):
                 self._engine.end_session(session)
         self._engine.retained.clear()
         await self._engine.close()
+        await self.traces.close()
         await self._events.drain()
         await self._events.fire_and_wait(BrokerEvents.POST_SHUTDOWN)
         await self.plugins_manager.close()
@@ -177,18 +228,31 @@ class Broker(AmqttContract):
             self._unfollow()
         self._unfollow = None if directory is None else directory.on_change(self.apply_access_change)
 
+    def _close_for_listener(self, connection: Connection) -> None:
+        """End a connection whose listener is stopped; a client that is in is told so, and its will speaks."""
+        connection.end(ReasonCode.SERVER_SHUTTING_DOWN)
+
     def _connection(self, door: Door) -> Connection:
-        return Connection(self._engine, door, self._flusher, self._keep_alives, self._loop)
+        connection = Connection(self._engine, door, self._flusher, self._keep_alives, self._loop)
+        if self.traces.taps_connections:
+            self.traces.opening(connection)
+        return connection
 
     def _keep_house(self) -> None:
         # Before anything that may fail, so that one fault does not end it for good.
         self._housekeeping = self._loop.call_later(_HOUSEKEEPING_INTERVAL, self._keep_house)
+        now = self._loop.time()
+        late, self._house_due = now - self._house_due, now + _HOUSEKEEPING_INTERVAL
         self._engine.expire_sessions()
         self._engine.retention.expire()
+        self.traces.tick()
         if self._engine.journal is not None:
             self._engine.journal.beat()
         self._gauges.collect()
-        self._listeners.keep_house(self._loop.time())
+        self._listeners.keep_house(now)
+        bounds = [(listener.listener_id, listener.limits) for listener in self._listeners]
+        self.system_watch.keep_house(now, late, bounds)
+        self.sys_topics.keep_house(now)
 
     # -- what the management and the tests look at
 
@@ -196,6 +260,11 @@ class Broker(AmqttContract):
     def addresses(self) -> dict[str, tuple[str, int]]:
         """The bound addresses by listener name; a Unix socket's is ("unix:/path", 0)."""
         return self._listeners.addresses
+
+    @property
+    def listeners(self) -> Listeners:
+        """All listeners, open or not."""
+        return self._listeners
 
     @property
     def registry(self) -> SessionRegistry:
@@ -218,6 +287,11 @@ class Broker(AmqttContract):
         return self._access.authorizing
 
     @property
+    def durable(self) -> bool:
+        """Tell whether sessions outlive the process."""
+        return self._engine.journal is not None
+
+    @property
     def live_connections(self) -> int:
         """Open sockets, those included that have not sent their CONNECT yet."""
         return self._listeners.limits.open
@@ -226,11 +300,43 @@ class Broker(AmqttContract):
         """Return the counters since start under EMQX's metric names."""
         return collect_metrics(self._engine, [connection.traffic for connection in self._listeners.connections])
 
+    async def gather_metrics(self) -> dict[str, int]:
+        """Return the same without holding the event loop, however many connections there are."""
+        live = [connection.traffic for connection in self._listeners.connections]
+        return name_metrics(self._engine, await add_up(self._engine, live))
+
     def stats(self) -> dict[str, int]:
         """Return the present sizes under EMQX's stats names, each with a `.max` twin."""
         return self._gauges.collect()
 
+    async def queued(self, session: Session, after: int | None, limit: int) -> Part:
+        """List the messages that wait for a client, the oldest first, behind a place that another list told."""
+        return await self._listings.queued(session, after, limit)
+
+    async def in_flight(self, session: Session, after: int | None, limit: int) -> Part:
+        """List the messages that a client has been sent and has not acknowledged."""
+        return await self._listings.in_flight(session, after, limit)
+
+    def read(self, part: Part) -> AsyncIterator[Listed]:
+        """Give the messages of such a list with what they carry, from the disk where they are there alone."""
+        return read(part.entries, self._journal_store)
+
     # -- what the management does
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine beside the engine until it ends, or the broker does."""
+        self._engine.spawn(work)
+
+    def change_settings(self, **changes: Any) -> None:
+        """Have the engine keep to other limits, named as in `MqttSettings`; raises TypeError for what is none.
+
+        Connections and sessions to come keep to all of them. To those that are there apply the limits on what they
+        publish and subscribe, the retained messages' and the time until a session expires; what they were told or
+        have been given at CONNECT, as the queue's length, stays.
+        """
+        self.settings = replace(self.settings, **changes)
+        self._engine.change_settings(self.settings)
+        self._listeners.change_settings(self.settings)
 
     def reload_certificates(self) -> list[str]:
         """Have new TLS connections get the certificates that are in the files now; those that are there stay.
@@ -238,6 +344,12 @@ class Broker(AmqttContract):
         Returns a sentence for each listener that had to keep its old ones. Changed files are noticed without this, too.
         """
         return self._listeners.reload_certificates()
+
+    async def change_retention(self, policy: RetentionPolicy) -> None:
+        """Go by another policy of retained messages from now on."""
+        replays = self._engine.replays
+        replays.enabled, replays.rate = policy.enabled, policy.delivery_rate
+        await self.retention.change(policy)
 
     def limits(self) -> dict[str, int]:
         """Return how often each limit and rate was met since start."""
@@ -270,6 +382,14 @@ class Broker(AmqttContract):
             counters.api_messages_qos[qos] += 1
         return reached
 
+    def check_topic(self, topic: str) -> None:
+        """Raise `InvalidTopic` for what `publish` takes no message on."""
+        check_name(topic, self._engine.settings.max_topic_levels)
+        delays = self._engine.detours.delay_of(topic)
+        found = None if delays is None else delays.read(topic)
+        if found is not None:
+            check_name(found[1], self._engine.settings.max_topic_levels)
+
     async def written(self) -> bool:
         """Wait until all that was published, subscribed and ended up to now is written where it has to be.
 
@@ -282,7 +402,14 @@ class Broker(AmqttContract):
         """Tell whether a message that is published now would have to be written for somebody."""
         if self._engine.journal is None:
             return False
+        if self._engine.detours.delay_of(topic) is not None:
+            return True
         return retain or (qos > 0 and self._engine.router.route(topic, sender).durable)
+
+    @property
+    def journaled(self) -> bool:
+        """Tell whether anything outlives the broker."""
+        return self._journal_store is not None
 
     @property
     def writable(self) -> bool:
@@ -292,12 +419,17 @@ class Broker(AmqttContract):
 
     async def kick(self, client_id: str) -> bool:
         """Close a client's connection and end its session; False if there is none."""
-        session = self._engine.registry.get(client_id)
-        if session is None:
+        if not self.end_client(client_id):
             return False
-        self._engine.close_session(session, ReasonCode.ADMINISTRATIVE_ACTION)
         await self.written()
         return True
+
+    def end_client(self, client_id: str) -> bool:
+        """Do the same without waiting until it is written."""
+        session = self._engine.registry.get(client_id)
+        if session is not None:
+            self._engine.close_session(session, ReasonCode.ADMINISTRATIVE_ACTION)
+        return session is not None
 
     async def apply_access_change(self, change: AccessChange) -> None:
         """Close or re-check exactly the sessions that a write to the credential store concerns."""
@@ -313,12 +445,58 @@ class Broker(AmqttContract):
             view_of(session)
         if topic is not None and qos is not None:
             engine.check_filters([topic], 5)
-            request = SubscribeRequest(topic, qos)
-            wanted = engine.replays.wanted(session, request)
-            engine.enter_subscription(session, request, qos)
-            if wanted:
-                engine.replays.enter(session, topic, qos)
-                engine.replays.go_on(session)
+            # amqtt's way: what a client may not have is taken out when it comes.
+            self.subscribe_session(session, SubscribeRequest(topic, qos), asked="")
+
+    def subscribe_session(self, session: Session, request: SubscribeRequest, *, asked: str | None = None) -> int:
+        """Subscribe a client as the server, without asking the ACL; return the QoS that was granted.
+
+        The filter must be valid. Retained messages are sent as the request wants them; where foreign plugins decide on
+        them, a little later.
+        """
+        engine = self._engine
+        granted = min(request.qos, engine.settings.max_qos_allowed)
+        wanted = engine.replays.wanted(session, request)
+        engine.enter_subscription(session, request, granted, asked=asked)
+        if wanted and self._access.waits:
+            engine.spawn(self._replay_allowed(session, request.topic_filter, granted))
+        elif wanted:
+            engine.replays.enter(session, request.topic_filter, granted)
+            engine.replays.go_on(session)
+            engine.pace.met = False  # no publisher is held for what is replayed
+        return granted
+
+    async def _replay_allowed(self, session: Session, topic_filter: str, qos: int) -> None:
+        await self._engine.replays.enter_allowed(session, topic_filter, qos)
+        self._engine.replays.go_on(session)
+        self._engine.pace.met = False
+
+    def rewrite_topics(self, rules: Iterable[RewriteRule]) -> None:
+        """Lead topics to others from now on; subscriptions that are there stay as they are."""
+        self.topic_rewrite.set_rules(rules)
+        detours = self._engine.detours
+        detours.rewriter = self.topic_rewrite if self.topic_rewrite.active else None
+        detours.changed()
+
+    def subscribe_everybody(self, wanted: Iterable[AutoSubscription]) -> None:
+        """Subscribe each client that connects from now on."""
+        self.auto_subscribe.set_wanted(wanted)
+        self._engine.admitted = self.auto_subscribe.admitted if self.auto_subscribe.wanted else None
+
+    def unsubscribe_for(self, client_id: str, topic_filters: Iterable[str]) -> bool:
+        """Take subscriptions of a client out, those that it has; False if there is no such client."""
+        session = self._engine.registry.get(client_id)
+        if session is None:
+            return False
+        self._engine.unsubscribe(session, [name for name in topic_filters if name in session.subscriptions])
+        return True
+
+    def change_keep_alive(self, session: Session, seconds: int) -> None:
+        """Have a client be silent for at most one and a half times this long from now on; 0 for any time."""
+        session.keep_alive = seconds
+        for connection in self._listeners.connections:
+            if connection.session is session and session.link is not None:
+                connection.keep_alive_changed()
 
     # -- for amqtt's contract
 

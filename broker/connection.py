@@ -10,12 +10,15 @@ from collections.abc import Coroutine
 from logging import getLogger
 from typing import Any, Protocol, cast
 
+from amqtt.session import Session as AmqttSession
+
 from .admission import limit_expiry
 from .engine import Engine
 from .handshake import Handshake
 from .incoming import Incoming
 from .keep_alives import KeepAlives
 from .outgoing import WRITE_HIGH_WATER, Flusher, Outgoing
+from .packet_taps import PacketTaps, PacketWatch
 from .protocol.encode import PINGRESP
 from .protocol.errors import MqttError, ProtocolError
 from .protocol.packets import (
@@ -130,15 +133,10 @@ class Connection(asyncio.Protocol):
         """None once the client is in, unless it may authenticate anew."""
         self._incoming = Incoming(engine, self, out)
         events = engine.events
-        slow_path = engine.access.waits or events.messages or events.packets
-        self._reader = PacketReader(
-            self._incoming,
-            settings.max_packet_size,
-            coalesce=not slow_path,
-            tap=self._show_received if events.packets else None,
-        )
+        slow_path = engine.access.waits or events.messages
+        self._reader = PacketReader(self._incoming, settings.max_packet_size, coalesce=not slow_path)
         if events.packets:
-            out.tap = self._show_sent
+            self.watch_packets(_AmqttPackets(self))
         self._rates = ClientRates(settings.max_message_rate, settings.max_byte_rate) if _is_bounded(settings) else None
         self._opening_timer: asyncio.TimerHandle | None = None
         """Ends a connection that is not opened in time."""
@@ -200,6 +198,7 @@ class Connection(asyncio.Protocol):
         reader = self._reader
         tail = reader.tail
         before = len(tail)
+        self._incoming.now = 0.0
         try:
             reader.receive_data(data)
         except MqttError as error:
@@ -314,9 +313,13 @@ class Connection(asyncio.Protocol):
         engine.lingering.discard(self)
         session = self.session
         if session is not None and session.link is self.out:
-            engine.detach(session, graceful=False)
+            engine.detach(session, graceful=False, reason="tcp_closed")
             _logger.info("client %r: connection lost", session.client_id)
         # Nothing leads back here any more, so that a connection is freed as soon as it has ended.
+        taps = self.out.tap
+        self.out.tap = self._reader.tap = None
+        if isinstance(taps, PacketTaps):
+            taps.end()
         self._incoming.lost()
         self._handshake = self._transport = self._opening_timer = self._rate_timer = None
 
@@ -329,6 +332,7 @@ class Connection(asyncio.Protocol):
             self._resume_reader()
 
     def _resume_reader(self) -> None:
+        self._incoming.now = 0.0
         try:
             self._reader.resume()
         except MqttError as error:
@@ -485,6 +489,16 @@ class Connection(asyncio.Protocol):
             self._handshake.answer_refusal(ReasonCode.SERVER_UNAVAILABLE)
         self.out.close(ReasonCode.KEEP_ALIVE_TIMEOUT)
 
+    def keep_alive_changed(self) -> None:
+        """Measure the client's silence by the session's present keep-alive, beginning now."""
+        session = self.session
+        if self._looked_at:
+            self._keep_alives.forget(self, self._looked_at)
+            self._looked_at = 0
+        if session is not None and session.keep_alive and not self.closed:
+            allowed = session.keep_alive * self.engine.settings.keepalive_multiplier
+            self._looked_at = self._keep_alives.watch(self, allowed)
+
     def check_silence(self) -> None:
         """Close the connection of a client that was silent for longer than its keep-alive allows."""
         session = self.session
@@ -526,17 +540,65 @@ class Connection(asyncio.Protocol):
         else:
             self.out.close(reason)
 
-    # -- amqtt's packet events
+    # -- those who watch its packets
 
-    def _show_received(self, packet: bytes) -> None:
-        session = self.session
-        view = None if session is None else session.view
-        self.engine.events.packet_received(view, packet, self._reader.version)
+    @property
+    def version(self) -> int:
+        """The protocol version of the packets that are read."""
+        return self._reader.version
 
-    def _show_sent(self, data: bytes) -> None:
-        session = self.session
-        view = None if session is None else session.view
-        self.engine.events.packets_sent(view, data, self.out.version)
+    def watch_packets(self, watch: PacketWatch) -> None:
+        """Show each packet to this watch, too, from now on."""
+        if self.out.closed:
+            watch.ended()
+        else:
+            self._show_packets((*self._watches, watch))
+
+    def unwatch_packets(self, watch: PacketWatch) -> None:
+        """Show it no more."""
+        if watch in self._watches:
+            self._show_packets(tuple(other for other in self._watches if other is not watch))
+            watch.ended()
+
+    @property
+    def _watches(self) -> tuple[PacketWatch, ...]:
+        taps = self.out.tap
+        return taps.watches if isinstance(taps, PacketTaps) else ()
+
+    def _show_packets(self, watches: tuple[PacketWatch, ...]) -> None:
+        taps = PacketTaps(watches) if watches else None
+        reader = self._reader
+        self.out.tap = taps
+        reader.tap = taps.received if taps is not None and taps.read else None
+        engine = self.engine
+        reader.coalesce = reader.tap is None and not (engine.access.waits or engine.events.messages)
+
+
+class _AmqttPackets:
+    """Show a connection's packets to amqtt's plugins."""
+
+    __slots__ = ("_connection",)
+
+    reads = True
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def received(self, packet: bytes) -> None:
+        connection = self._connection
+        connection.engine.events.packet_received(self._view, packet, connection.version)
+
+    def sent(self, data: bytes) -> None:
+        connection = self._connection
+        connection.engine.events.packets_sent(self._view, data, connection.out.version)
+
+    def ended(self) -> None:
+        """Do nothing: it goes with the connection."""
+
+    @property
+    def _view(self) -> AmqttSession | None:
+        session = self._connection.session
+        return None if session is None else session.view
 
 
 def _is_bounded(settings: MqttSettings) -> bool:

@@ -18,6 +18,9 @@ class Subscription:
     retain_as_published: bool = False
     retain_handling: int = 0
     identifier: int | None = None
+    asked: str | None = ""
+    """The filter that the client asked for, where that was rewritten: rights are asked about this one. Empty where it
+    is the same, None where the server subscribed the client: nobody asks for rights then."""
 
 
 Group: TypeAlias = SharedGroup[Any, Subscription]
@@ -93,7 +96,10 @@ class Waiting(Protocol):
 class Delivery:
     """One message owed to a session at a QoS."""
 
-    __slots__ = ("group", "identifiers", "message", "qos", "retain")
+    __slots__ = ("group", "identifiers", "message", "number", "qos", "retain")
+
+    number: int
+    """Where it stands among all that is listed; `listed.py` gives it to those that somebody looks at."""
 
     def __init__(
         self, message: Message | None, qos: int, retain: bool, identifiers: bytes = b"", group: Group | None = None
@@ -152,10 +158,12 @@ class RunDelivery:
 class RunPart:
     """One message of a run that waits."""
 
-    __slots__ = ("identifiers", "index", "qos", "run")
+    __slots__ = ("identifiers", "index", "number", "qos", "run")
 
     retain = False
     group: Group | None = None
+    number: int
+    """As in `Delivery`."""
 
     def __init__(self, run: MessageRun, index: int, qos: int, identifiers: bytes) -> None:
         self.run = run

@@ -6,7 +6,8 @@ a foreign plugin must be asked.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from logging import getLogger
 from time import time
 from typing import Any
@@ -16,7 +17,9 @@ from amqtt.events import BrokerEvents
 
 from .access import PUBLISH, SUBSCRIBE, Identity
 from .access_control import AccessControl
+from .delayed import Delayed
 from .deliveries import Subscription
+from .detours import Detours
 from .events import Events
 from .expiries import Expiries
 from .journal.journal import Journal
@@ -34,6 +37,7 @@ from .retention import Retention
 from .router import Route, Router, weigh_filter
 from .routing.topics import InvalidTopic, check_filter, check_name, has_wildcard, is_shared, split_share
 from .session import Session
+from .session_watch import DeliveryWatch, SessionWatch, word_for
 from .settings import MqttSettings
 from .sharing import Sharing
 from .traffic import Traffic
@@ -41,7 +45,7 @@ from .validity import Validity
 from .wills import Wills
 
 _logger = getLogger(__name__)
-_PLAIN_OPTIONS = (False, False, 0, None)
+_PLAIN_OPTIONS = (False, False, 0, None, "")
 _PLAIN = tuple(Subscription(qos) for qos in range(3))
 _MAX_TURNED_AWAY = 256
 _MAX_LINGERING = 1_000
@@ -94,14 +98,24 @@ class Engine:
         self.journal: Journal | None = None
         """What outlives the process; None where nothing does."""
         self.router = Router(access, settings.shared_subscription_strategy)
+        self.detours = Detours(self.router.invalidate)
+        self.session_watches: list[SessionWatch] = []
+        """Told of what becomes of clients."""
+        self.delivery_watch: DeliveryWatch | None = None
+        """Told of acknowledgements."""
+        self.admitted: Callable[[Session], None] | None = None
+        """Called for each client that has been let in, before it gets what is queued."""
         self.retention = Retention(settings, events)
         self.retained = self.retention.messages  # [MQTT-3.1.2-7]
+        self.delayed = Delayed(settings, self.publish, self.detours)
         self.sharing = Sharing(self.router)
         self.validity = Validity(
             self.registry, lambda session: self.close_link(session, ReasonCode.MAXIMUM_CONNECT_TIME)
         )
         self.rechecks = Rechecks(self)
         self.counters = EngineCounters()
+        self.authentications: Mapping[str, str] = {}
+        """What listeners ask of their clients that is not the usual, by listener id; see `ListenerPolicy`."""
         self.turned_away: set[object] = set()
         """Connections that wait to be told why they are not served."""
         self.lingering: set[object] = set()
@@ -116,6 +130,12 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._undecided: deque[tuple[Message, Route]] = deque()
         """Messages of the server's own that foreign topic plugins are being asked about, in their order."""
+
+    def change_settings(self, settings: MqttSettings) -> None:
+        """Keep to these limits from now on; what was decided on topics by the old ones is forgotten."""
+        self.settings = self.retention.settings = settings
+        self.router.use_strategy(settings.shared_subscription_strategy)
+        self.router.invalidate()
 
     def may_linger(self, connection: object) -> bool:
         """Tell whether a connection that is closed may wait for its peer; only so many may."""
@@ -139,15 +159,34 @@ class Engine:
         Raises `InvalidTopic`.
         """
         check_name(message.topic, self.settings.max_topic_levels)
+        if not message.published_at:
+            message.published_at = time()
+        if self.detours.delay_of(message.topic) is not None and self._delay(message):
+            return 1
         if message.retain:
             self.retain(message)
+            if not message.payload and not self.retention.forward_clearing:
+                return 1
         route = self.router.route(message.topic, message.sender)
-        self.counters.messages_published_internally += 1
-        if route.empty:
-            self.counters.no_subscribers += not message.topic.startswith("$SYS/")
+        if not message.topic.startswith("$SYS/"):  # what the server says of itself is no traffic
+            self.counters.messages_published_internally += 1
+            self.counters.no_subscribers += route.empty
         reached = self.deliver(message, route)
+        for watch in self.detours.watching(message.topic, message.sender):
+            watch.published(message, reached, message.sender)
         self.pace.met = False  # the server's own messages hold nobody
         return reached
+
+    def _delay(self, message: Message) -> bool:
+        """Keep a message for later under its real topic; False where it is not to be delayed."""
+        delays = self.detours.delays
+        found = None if delays is None else delays.read(message.topic)
+        if delays is None or found is None:
+            return False
+        delay, topic = found
+        check_name(topic, self.settings.max_topic_levels)
+        delays.keep(message.under(topic), delay)
+        return True
 
     def deliver(self, message: Message, route: Route) -> int:
         """Give a message of the server's own to its targets, after asking foreign plugins where there are any."""
@@ -231,23 +270,39 @@ class Engine:
 
     # -- subscribe
 
-    def subscribe(self, session: Session, request: SubscribeRequest, identifier: int | None = None) -> int:
-        """Check and enter one subscription; return its SUBACK code. Retained messages are sent separately."""
-        refusal = self._refuse_subscription(session, request)
+    def rewritten(self, session: Session, topic_filter: str) -> str:
+        """Give the filter under which a client's subscription is entered and taken out."""
+        rewriter = self.detours.rewriter
+        return topic_filter if rewriter is None else rewriter.filter(topic_filter, session.client_id, session.username)
+
+    def subscribe(
+        self, session: Session, asked: SubscribeRequest, identifier: int | None = None, entered: str | None = None
+    ) -> int:
+        """Check and enter one subscription; return its SUBACK code. Retained messages are sent separately.
+
+        `entered` is what the filter was rewritten to.
+        """
+        if self.settings.ignore_loop_deliver and session.protocol_version < 5 and not is_shared(asked.topic_filter):
+            asked = replace(asked, no_local=True)
+        request = asked if entered is None else replace(asked, topic_filter=entered)
+        refusal = self._refuse_subscription(session, asked, request.topic_filter)
         granted = min(request.qos, self.settings.max_qos_allowed)  # [MQTT5-3.2.2-10]
         journal = self.journal
         if refusal is None and session.journaled and journal is not None and journal.fault is not None:
             known = session.subscriptions.get(request.topic_filter)
-            if known != _subscription(request, granted, identifier) or session.is_pending((request.topic_filter,)):
+            wanted = _subscription(request, granted, identifier, "" if entered is None else asked.topic_filter)
+            if known != wanted or session.is_pending((request.topic_filter,)):
                 refusal = journal.fault  # it could not be kept
                 journal.refused += 1
         if refusal is not None:
             self.counters.subscribe_denied += 1
             return refusal
-        self.enter_subscription(session, request, granted, identifier)
+        self.enter_subscription(
+            session, request, granted, identifier, asked="" if entered is None else asked.topic_filter
+        )
         return granted
 
-    def _refuse_subscription(self, session: Session, request: SubscribeRequest) -> ReasonCode | None:
+    def _refuse_subscription(self, session: Session, request: SubscribeRequest, entered: str) -> ReasonCode | None:
         settings = self.settings
         topic_filter = request.topic_filter
         try:
@@ -261,10 +316,10 @@ class Engine:
             return ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
         if not self.access.authorize(session.identity, SUBSCRIBE, inner, request.qos, False):
             return ReasonCode.NOT_AUTHORIZED
-        if topic_filter in session.subscriptions:
+        if entered in session.subscriptions:
             return None
         full = 0 < settings.max_subscriptions <= len(session.subscriptions)
-        heavy = 0 < settings.max_subscription_bytes < session.subscription_bytes + weigh_filter(topic_filter)
+        heavy = 0 < settings.max_subscription_bytes < session.subscription_bytes + weigh_filter(entered)
         return ReasonCode.QUOTA_EXCEEDED if full or heavy else None
 
     @staticmethod
@@ -280,14 +335,22 @@ class Engine:
                 raise MalformedPacket(str(error), ReasonCode.TOPIC_FILTER_INVALID) from None
 
     def enter_subscription(
-        self, session: Session, request: SubscribeRequest, granted: int, identifier: int | None = None
+        self,
+        session: Session,
+        request: SubscribeRequest,
+        granted: int,
+        identifier: int | None = None,
+        *,
+        asked: str | None = "",
     ) -> None:
-        """Enter or replace a subscription that has been allowed."""
-        subscription = _subscription(request, granted, identifier)
+        """Enter or replace a subscription that has been allowed; `asked` is that of `Subscription`."""
+        subscription = _subscription(request, granted, identifier, asked)
         if session.subscriptions.get(request.topic_filter) != subscription:
             session.subscribed(request.topic_filter, subscription)
-        self.router.subscribe(session, request.topic_filter, subscription)  # [MQTT-3.8.4-3]
+        is_new = self.router.subscribe(session, request.topic_filter, subscription)  # [MQTT-3.8.4-3]
         self.counters.subscribed += 1
+        for watch in self.session_watches:
+            watch.subscribed(session, request.topic_filter, subscription, is_new)
 
     def unsubscribe(self, session: Session, topic_filters: Iterable[str]) -> list[bool]:
         """Take subscriptions out; False for each that there was not."""
@@ -299,6 +362,8 @@ class Engine:
             removed = self.router.unsubscribe(session, topic_filter)  # [MQTT-3.10.4-1], [MQTT-3.10.4-2]
             if removed:
                 session.subscribed(topic_filter, None)
+                for watch in self.session_watches:
+                    watch.unsubscribed(session, topic_filter)
                 if is_shared(topic_filter):
                     left.add(topic_filter)
             results.append(removed)
@@ -326,7 +391,7 @@ class Engine:
 
     def keep_journal(self, journal: Journal) -> None:
         """Have sessions and retained messages outlive the process from now on."""
-        self.journal = self.retention.journal = journal
+        self.journal = self.retention.journal = self.delayed.journal = journal
 
     def new_session(self, identity: Identity, traffic: Traffic, *, persistent: bool) -> Session:
         """Make a session, which is not entered anywhere yet; a persistent one is journaled if anything is."""
@@ -335,14 +400,19 @@ class Engine:
             return Session(identity, self.settings, self.absent, traffic)
         return JournaledSession(identity, self.settings, self.absent, traffic, journal, journal.new_key())
 
-    def detach(self, session: Session, *, graceful: bool) -> None:
-        """Take a session off its connection: lay the will unless graceful, then keep or end the session."""
+    def detach(self, session: Session, *, graceful: bool, reason: str = "normal") -> None:
+        """Take a session off its connection: lay the will unless graceful, then keep or end the session.
+
+        `reason` is EMQX's word for why.
+        """
         session.link = None
         session.disconnected_at = time()
         if session.valid_until is not None:
             self.validity.set(session, None)
         self.registry.connected_count -= 1
         self.counters.disconnected += 1
+        for watch in self.session_watches:
+            watch.disconnected(session, reason)
         will, session.will = session.will, None  # [MQTT-3.1.2-10], [MQTT5-3.1.2-10]
         if session.persistent:  # [MQTT-4.1.0-1], [MQTT5-3.1.2-23]
             session.left()
@@ -377,6 +447,8 @@ class Engine:
         self.router.unsubscribe_all(session)
         session.discard_messages()
         self.wills.execute(session)
+        for watch in self.session_watches:
+            watch.session_ended(session)
 
     def leave_to_the_journal(self, session: Session) -> None:
         """Forget a session that the next broker finds in the journal."""
@@ -393,12 +465,12 @@ class Engine:
             self.end_session(session)
             self.counters.sessions_terminated += 1
 
-    def close_link(self, session: Session, reason: ReasonCode) -> None:
-        """End a session's connection; its will is published."""
+    def close_link(self, session: Session, reason: ReasonCode, word: str | None = None) -> None:
+        """End a session's connection; its will is published. `word` is EMQX's for why, where the code has another."""
         link = session.link
         if link is not None:
             _logger.info("client %r: connection closed by the server: %s", session.client_id, reason.name)
-            self.detach(session, graceful=False)
+            self.detach(session, graceful=False, reason=word or word_for(reason))
             link.close(reason)
 
     def expire_sessions(self) -> None:
@@ -433,7 +505,9 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _subscription(request: SubscribeRequest, granted: int, identifier: int | None) -> Subscription:
-    options = (request.no_local, request.retain_as_published, request.retain_handling, identifier)
+def _subscription(
+    request: SubscribeRequest, granted: int, identifier: int | None, asked: str | None = ""
+) -> Subscription:
+    options = (request.no_local, request.retain_as_published, request.retain_handling, identifier, asked)
     # Most are plain, and need no object of their own.
     return _PLAIN[granted] if options == _PLAIN_OPTIONS else Subscription(granted, *options)

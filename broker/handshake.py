@@ -16,6 +16,7 @@ from .protocol.properties import PropertyId
 from .protocol.reason_codes import ReasonCode, connack_return_code
 from .reauthentication import Reauthentication
 from .session import Session
+from .session_watch import word_for
 
 _logger = getLogger(__name__)
 
@@ -193,6 +194,9 @@ class Handshake:
         host = self._host
         _logger.warning("client %r from %s:%s refused: %s", client_id, host.peer_host, host.peer_port, refusal)
         self._engine.counters.connects_refused += 1
+        username = self._admission.connect.username if self._admission is not None else None
+        for watch in self._engine.session_watches:
+            watch.refused(client_id, username, host.peer_host, word_for(refusal.reason))
         self.answer_refusal(refusal.reason)
         self._out.close(refusal.reason)  # [MQTT-3.2.2-5], [MQTT-3.1.4-5], [MQTT5-3.2.2-7], [MQTT5-3.1.4-6]
 

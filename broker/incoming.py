@@ -12,6 +12,7 @@ from typing import cast
 
 from amqtt.contexts import Action
 
+from .detours import Detour
 from .driver import NOBODY, Driver
 from .engine import Engine
 from .message import Message
@@ -27,6 +28,7 @@ from .protocol.reason_codes import ReasonCode
 from .protocol.runs import RUN_MESSAGES, Parts, Relay
 from .publish_routes import PublishRoute, PublishRoutes
 from .router import Route
+from .routing.topics import InvalidTopic, check_name
 from .session import Session
 from .topic_aliases import IncomingAliases
 
@@ -65,6 +67,7 @@ class Incoming:
         "_watched",
         "_work",
         "aliases",
+        "now",
         "session",
     )
 
@@ -72,6 +75,8 @@ class Incoming:
         self.session: Session | None = None
         """None until the CONNECT has been accepted."""
         self.aliases: IncomingAliases | None = None
+        self.now = 0.0
+        """When what is being taken came, seconds since the epoch; 0 until somebody asks."""
         self._engine = engine
         self._router = engine.router
         self._driver: Driver = driver
@@ -159,8 +164,11 @@ class Incoming:
         """Pass a run of 3.1 or 3.1.1 packets on to all but `plain3`."""
         route = known.route
         if route.empty:
-            self._count_unwanted(known, count)
-            return None
+            if known.detour is None:
+                self._count_unwanted(known, count)
+                return None
+            length = (end - start) // count
+            return self._take_each(known, [data[at + body : at + length] for at in range(start, end, length)])
         self._work += known.heavy
         if route.mixed:
             length = (end - start) // count
@@ -184,8 +192,11 @@ class Incoming:
         self._traffic.messages_received_qos[0] += count
         route = known.route
         if route.empty:
-            self._count_unwanted(known, count)
-            return None
+            if known.detour is None:
+                self._count_unwanted(known, count)
+                return None
+            length = (end - start) // count
+            return self._take_each(known, [data[at + body : at + length] for at in range(start, end, length)], found)
         self._work += known.heavy
         if route.plain5 and not aliased:
             chunk = data[start:end]
@@ -260,11 +271,27 @@ class Incoming:
         for group in route.groups:
             self._engine.sharing.deliver(message, route, group)
 
+    def _take_each(
+        self, known: PublishRoute, payloads: list[bytes], properties: PublishProperties = _NO_PROPERTIES
+    ) -> bool | None:
+        """Take the messages of a run of QoS 0 one by one: there is more to do with them than to pass them on."""
+        session = self.session
+        if session is not None:
+            for payload in payloads:
+                self._accept(session, known, 0, b"", payload, properties)
+        return self._breathe() if self._pace.met or self._work > _WORK else None
+
     def _count_unwanted(self, known: PublishRoute, count: int) -> None:
         if known.allowed:
             self._traffic.no_subscribers += count
         else:
             self._traffic.publish_dropped += count
+            self._punish()
+
+    def _punish(self) -> None:
+        """Raise `ProtocolError` where a client is to be disconnected that publishes what it may not."""
+        if self._engine.access.deny_action == "disconnect":
+            raise ProtocolError("a publish that is denied", ReasonCode.NOT_AUTHORIZED)
 
     # -- any other message
 
@@ -280,13 +307,19 @@ class Incoming:
             self._traffic.messages_received_qos[1] += 1
             route = known.route
             if route.empty:
+                if known.detour is not None:
+                    self._traffic.messages_received_qos[1] -= 1
+                    return self._publish(flags, topic, packet_id, payload, _NO_PROPERTIES)
                 self._count_unwanted(known, 1)
             else:
                 if len(payload) != known.payload_length:
                     known.payload_length = len(payload)
                     known.head = encode_publish_head(0x30 | _PLAIN_QOS_1, topic, len(payload))
+                now = self.now
+                if not now:
+                    now = self.now = time()
                 message = Message(
-                    known.topic, payload, 1, False, known.sender, known.topic_bytes, b"", None, known.head
+                    known.topic, payload, 1, False, known.sender, known.topic_bytes, b"", None, known.head, now
                 )
                 if route.groups:
                     self._engine.deliver_now(message, route)
@@ -301,7 +334,7 @@ class Incoming:
     def _publish_held(self, known: PublishRoute, packet_id: bytes, payload: bytes) -> bool | None:
         """Take a plain QoS 1 message whose acknowledgement must wait, for the journal or behind others that do."""
         journal, out = self._journal, self._out
-        if journal is None or (known.durable and journal.strained):
+        if journal is None or known.detour is not None or (known.durable and journal.strained):
             return self._publish(_PLAIN_QOS_1, known.topic_bytes, packet_id, payload, _NO_PROPERTIES)
         self._traffic.messages_received_qos[1] += 1
         answer = None
@@ -311,7 +344,10 @@ class Incoming:
             if len(payload) != known.payload_length:
                 known.payload_length = len(payload)
                 known.head = encode_publish_head(0x30 | _PLAIN_QOS_1, known.topic_bytes, len(payload))
-            message = Message(known.topic, payload, 1, False, known.sender, known.topic_bytes, b"", None, known.head)
+            self.now = self.now or time()
+            message = Message(
+                known.topic, payload, 1, False, known.sender, known.topic_bytes, b"", None, known.head, self.now
+            )
             if known.durable:
                 answer = journal.answer = out.begin_answer(journal)
             try:
@@ -384,6 +420,7 @@ class Incoming:
             topic = self._topic_of(topic, found)
         known = self._known(flags, topic)
         qos, count = flags >> 1, len(packet_ids) >> 1
+        self.now = self.now or time()
         as_it_came = not found.topic_alias and found.message_expiry is None
         run = MessageRun(
             known.topic,
@@ -397,6 +434,7 @@ class Incoming:
             found.forwarded,
             _expires_at(found),
             (0x30 | flags, session.protocol_version == 5) if as_it_came else None,
+            self.now,
         )
         if qos == 2:
             numbers = set(unpack_ids(packet_ids))
@@ -476,16 +514,20 @@ class Incoming:
         engine = self._engine
         reason = 0
         durable, answer = False, None
+        detour = known.detour
+        if detour is not None:
+            known = detour.known
         if known.allowed:
             route = known.route
             retain = flags & 1
             journal = self._journal
-            durable = journal is not None and (route.durable or retain == 1)
+            durable = journal is not None and (known.durable or retain == 1)
             if journal is not None and journal.fault and durable and qos and session.protocol_version == 5:
                 # A client that can be told is; from others the message is taken, and acknowledged once it is written.
                 reason = journal.fault
                 journal.refused += 1
-            elif retain or not route.empty or engine.events.messages:
+            elif retain or not route.empty or engine.events.messages or detour is not None:
+                self.now = self.now or time()
                 message = Message(
                     known.topic,
                     payload,
@@ -495,10 +537,14 @@ class Incoming:
                     known.topic_bytes,
                     properties.forwarded,
                     None if properties.message_expiry is None else time() + properties.message_expiry,
+                    b"",
+                    self.now,
                 )
                 if engine.events.messages:
                     engine.events.message(session.client_id, message, packet_id)
-                if retain and qos and session.protocol_version == 5 and not engine.retention.has_room(message):
+                if detour is not None and detour.delays is not None:
+                    reason = self._delay(detour, message)
+                elif retain and qos and session.protocol_version == 5 and not engine.retention.has_room(message):
                     # A client that can be told gets all or nothing; others have their message at least delivered.
                     engine.retention.refuse()
                     reason = ReasonCode.QUOTA_EXCEEDED
@@ -508,19 +554,28 @@ class Incoming:
                     self._work += 1 + len(route.targets) + len(route.groups)
                     if durable and journal is not None and qos == 1 and not retain:
                         answer = journal.answer = self._out.begin_answer(journal)
+                    reached = 0
                     try:
-                        if engine.deliver_now(message, route) == 0:
+                        if not retain or payload or engine.retention.forward_clearing:
+                            reached = engine.deliver_now(message, route)
+                        if reached == 0:
                             reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
                     finally:
                         if answer is not None and journal is not None:
                             journal.answer = None
+                    if detour is not None:
+                        detour.published(message, reached, session.client_id)
             else:
                 reason = ReasonCode.NO_MATCHING_SUBSCRIBERS
-            if route.empty:
+            if route.empty and (detour is None or detour.delays is None):
                 self._traffic.no_subscribers += 1
         else:
             self._traffic.publish_dropped += 1
-            reason = ReasonCode.NOT_AUTHORIZED
+            reason = known.refusal
+            if detour is not None:
+                detour.denied(qos, session.client_id)
+            if reason == ReasonCode.NOT_AUTHORIZED:
+                self._punish()
             if engine.events.messages:  # amqtt's plugins see what is received, allowed or not
                 message = Message(known.topic, payload, qos, bool(flags & 1))
                 engine.events.message(session.client_id, message, packet_id, permitted=False)
@@ -540,6 +595,22 @@ class Incoming:
                     session.hold_back((number,))
             # [MQTT-3.3.4-1], [MQTT5-4.3.3-8]
             self._answer(PUBREC, _PUBREC, packet_id, reason, durable=durable)
+
+    @staticmethod
+    def _delay(detour: Detour, message: Message) -> int:
+        """Have a message kept until its time has come; give what its client is told.
+
+        Its topic was found to say when, but the moment that it names may have passed since. One for which there is no
+        room is dropped, and its client told nothing of that, as EMQX does.
+        """
+        delays = detour.delays
+        try:
+            found = None if delays is None else delays.read(detour.topic)
+        except InvalidTopic:
+            return ReasonCode.TOPIC_NAME_INVALID
+        if delays is not None and found is not None:
+            delays.keep(message, found[0])
+        return 0
 
     def _answer(self, first_two: bytes, packet_type: int, packet_id: bytes, reason: int, *, durable: bool) -> None:
         """Acknowledge: once it is written where that is owed, and behind what waits for that already."""
@@ -563,17 +634,23 @@ class Incoming:
         """
         view, engine, forgotten = session.view, self._engine, self._forgotten
         receivers: frozenset[Session] = frozenset()
-        allowed = known.allowed and view is not None and await engine.access.consult(view, Action.PUBLISH, known.topic)
+        topic, topic_bytes = known.topic, known.topic_bytes
+        allowed = known.allowed and view is not None and await engine.access.consult(view, Action.PUBLISH, topic)
         if allowed:
-            route = self._router.route(known.topic, session.client_id)
-            receivers = await engine.consult_receivers(known.topic, route)
+            end = _end_of(known).topic
+            receivers = await engine.consult_receivers(end, self._router.route(end, session.client_id))
         if self._driver.closed:
             return
         if known.generation != self._router.generation or forgotten != self._forgotten:
-            known = self._resolve(flags & 7, known.topic_bytes)
+            known = self._resolve(flags & 7, topic_bytes)
         allowed = allowed and known.allowed
-        route = known.route.only(receivers) if allowed else _NOWHERE
-        checked = PublishRoute(known.generation, known.topic, known.topic_bytes, known.sender, allowed, route)
+        end = _end_of(known)
+        route = end.route.only(receivers) if allowed else _NOWHERE
+        checked = PublishRoute(end.generation, end.topic, end.topic_bytes, end.sender, allowed, route)
+        checked.durable = checked.durable or end.durable
+        if (detour := known.detour) is not None:
+            detour = Detour(detour.topic, checked, detour.delays, detour.watches)
+            checked = PublishRoute(known.generation, topic, topic_bytes, known.sender, allowed, _NOWHERE, detour)
         self._accept(session, checked, flags, packet_id, payload, properties)
         met, self._pace.met = self._pace.met, False
         if met and not self._pace.nobody_behind:
@@ -597,6 +674,8 @@ class Incoming:
             # A client that is told may use the identifier for another message, which must not be taken for this one.
             self._answer(PUBCOMP, _PUBCOMP, packet_id, not_found, durable=session.let_go((number,)))
         else:
+            if (watch := self._engine.delivery_watch) is not None:
+                watch.acknowledged(session, packet_type, packet_id)
             session.acknowledge(packet_type, (packet_id[0] << 8) | packet_id[1], reason)
             if session.replays:
                 self._engine.replays.go_on(session)
@@ -623,6 +702,10 @@ class Incoming:
                 self._out.send_acks(PUBCOMP, _PUBCOMP, packet_ids)
             self._traffic.acks_received[_PUBREL] += len(numbers)
         else:
+            if self._engine.delivery_watch is not None:
+                for at in range(0, len(packet_ids), 2):
+                    self.acknowledgement(packet_type, packet_ids[at : at + 2])
+                return None
             taken = session.acknowledge_all(packet_type, packet_ids)
             self._traffic.acks_received[packet_type] += taken
             if session.replays:
@@ -662,11 +745,15 @@ class Incoming:
         if flags & 1 and not settings.retain_available:  # [MQTT-3.2.2-14]
             raise ProtocolError("retained messages are not supported", ReasonCode.RETAIN_NOT_SUPPORTED)
         self._traffic.cache_miss += 1
-        allowed = engine.may_publish(session.identity, topic, flags >> 1, bool(flags & 1))
-        if not allowed:
-            _logger.info("client %r: publish to %r denied", session.client_id, topic[:_SHOWN])
-        route = engine.router.route(topic, session.client_id) if allowed else _NOWHERE
-        known = PublishRoute(engine.router.generation, topic, topic_bytes, session.client_id, allowed, route)
+        if engine.detours.divert or topic[0] == "$":
+            known = self._decide(session, flags, topic, topic_bytes)
+            route = known.route
+        else:
+            allowed = engine.may_publish(session.identity, topic, flags >> 1, bool(flags & 1))
+            if not allowed:
+                _logger.info("client %r: publish to %r denied", session.client_id, topic[:_SHOWN])
+            route = engine.router.route(topic, session.client_id) if allowed else _NOWHERE
+            known = PublishRoute(engine.router.generation, topic, topic_bytes, session.client_id, allowed, route)
         relay = None
         if flags == 0 and not route.groups and not known.heavy:
             plain = route.plain5 if session.protocol_version == 5 else route.plain3
@@ -674,6 +761,44 @@ class Incoming:
                 relay = self._router.relay(plain)
         self._remembered.remember(flags, known, relay)
         return known
+
+    def _decide(self, session: Session, flags: int, topic: str, topic_bytes: bytes) -> PublishRoute:
+        """Find what becomes of messages on a topic: denied, routed, or led over a detour."""
+        engine, client_id = self._engine, session.client_id
+        detours, generation = engine.detours, engine.router.generation
+        delays, end, refusal = detours.delay_of(topic), topic, ReasonCode.NOT_AUTHORIZED
+        if delays is not None:
+            try:
+                found = delays.read(topic)
+                if found is not None:
+                    end = found[1]
+                    check_name(end, engine.settings.max_topic_levels)
+                else:
+                    delays = None
+            except InvalidTopic:
+                end, refusal = topic, ReasonCode.TOPIC_NAME_INVALID
+        allowed = engine.may_publish(session.identity, end, flags >> 1, bool(flags & 1))  # `$` topics are denied
+        if not allowed:
+            _logger.info("client %r: publish to %r denied", client_id, topic[:_SHOWN])
+        elif detours.rewriter is not None:
+            end = detours.rewriter.publish_topic(end, client_id, session.username)
+        watches = detours.watching(end, client_id)
+        route = engine.router.route(end, client_id) if allowed else _NOWHERE
+        if end == topic and not watches and delays is None:
+            return PublishRoute(generation, topic, topic_bytes, client_id, allowed, route)
+        known = PublishRoute(generation, end, end.encode(), client_id, allowed, route)
+        known.refusal = refusal
+        known.durable = known.durable or delays is not None
+        outer = PublishRoute(
+            generation, topic, topic_bytes, client_id, allowed, _NOWHERE, Detour(topic, known, delays, watches)
+        )
+        outer.durable = known.durable and self._journal is not None
+        return outer
+
+
+def _end_of(known: PublishRoute) -> PublishRoute:
+    """Give what messages come to after a detour, if they take one."""
+    return known if known.detour is None else known.detour.known
 
 
 def _relay(sessions: tuple[Session, ...], head: bytes, payloads: list[bytes]) -> None:

@@ -61,7 +61,8 @@ class Leaving:
     def _close(self, connection: Connection) -> None:
         session = connection.session
         if session is not None and session.link is connection.out:
-            self._engine.detach(session, graceful=True)  # the server leaves: no will speaks for a healthy client
+            # The server leaves: no will speaks for a healthy client.
+            self._engine.detach(session, graceful=True, reason="shutdown")
         connection.out.close(ReasonCode.SERVER_SHUTTING_DOWN)
 
 

@@ -26,6 +26,7 @@ class Message:
         "expires_at",
         "payload",
         "properties",
+        "published_at",
         "qos",
         "retain",
         "sender",
@@ -44,6 +45,7 @@ class Message:
         properties: bytes = b"",
         expires_at: float | None = None,
         head: bytes = b"",
+        published_at: float = 0.0,
     ) -> None:
         """`head` is what `head` gives for the first byte with which it begins, where that is known already."""
         self.topic = topic
@@ -57,6 +59,8 @@ class Message:
         """The properties that go on to MQTT 5 subscribers, encoded as they came [MQTT-3.3.2-17]."""
         self.expires_at = expires_at
         """Seconds since the epoch, None for never."""
+        self.published_at = published_at
+        """Seconds since the epoch; 0 where that is not known."""
         self._head = head
         self._head5: tuple[int, bytes, tuple[bytes, bytes]] | None = None
         """First byte and `extra` of the last encoding, and that."""
@@ -65,6 +69,21 @@ class Message:
     def weight(self) -> int:
         """What it holds in memory, in bytes."""
         return len(self.payload) + len(self.properties) + len(self.topic_bytes) + WEIGHT
+
+    def under(self, topic: str) -> "Message":
+        """Give the same message on another topic."""
+        return Message(
+            topic,
+            self.payload,
+            self.qos,
+            self.retain,
+            self.sender,
+            None,
+            self.properties,
+            self.expires_at,
+            b"",
+            self.published_at,
+        )
 
     def message_of(self, packet_id: int) -> "Message":
         """Give the message that was sent with this packet identifier: itself."""

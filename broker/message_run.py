@@ -48,6 +48,7 @@ class MessageRun:
         "count",
         "expires_at",
         "properties",
+        "published_at",
         "qos",
         "sender",
         "topic",
@@ -67,6 +68,7 @@ class MessageRun:
         properties: bytes = b"",
         expires_at: float | None = None,
         native: tuple[int, bool] | None = None,
+        published_at: float = 0.0,
     ) -> None:
         """`data` are `count` whole packets of one size, with packet identifiers at `id_at` and payloads from `body` on.
 
@@ -81,6 +83,8 @@ class MessageRun:
         """The properties that go on to MQTT 5 subscribers, encoded as they came."""
         self.expires_at = expires_at
         """Seconds since the epoch, None for never."""
+        self.published_at = published_at
+        """Seconds since the epoch; 0 where that is not known."""
         self._data = data
         self._length = len(data) // count
         self._body = body
@@ -113,6 +117,8 @@ class MessageRun:
                     self.topic_bytes,
                     self.properties,
                     self.expires_at,
+                    b"",
+                    self.published_at,
                 )
                 for payload in self.payloads
             ]

@@ -2,6 +2,7 @@
 
 from .engine import Engine
 from .protocol.packets import PacketType
+from .protocol.reason_codes import ReasonCode
 from .traffic import Traffic
 
 _RECEIVED = {
@@ -38,6 +39,11 @@ def collect_metrics(engine: Engine, live: list[Traffic]) -> dict[str, int]:
     total.add(engine.absent)
     for traffic in live:
         total.add(traffic)
+    return name_metrics(engine, total)
+
+
+def name_metrics(engine: Engine, total: Traffic) -> dict[str, int]:
+    """Give the counters under EMQX's metric names, once the traffic has been added up."""
     return {
         **_packets(total, engine),
         **_messages(total, engine),
@@ -66,6 +72,8 @@ def _packets(total: Traffic, engine: Engine) -> dict[str, int]:
         "packets.publish.auth_error": total.publish_dropped,
         "packets.connack.auth_error": engine.counters.auth_failure,
         "packets.connack.error": engine.counters.connects_refused,
+        # Each of these ended its connection, for there were more QoS 2 messages than it may send at a time.
+        "packets.publish.dropped": engine.counters.closed[ReasonCode.RECEIVE_MAXIMUM_EXCEEDED],
         "packets.subscribe.auth_error": engine.counters.subscribe_denied,
     }
     for name, kind in _RECEIVED.items():
@@ -89,6 +97,7 @@ def _messages(total: Traffic, engine: Engine) -> dict[str, int]:
         "messages.publish": received - total.publish_dropped + counters.messages_published_internally,
         "messages.dropped": unwanted,
         "messages.dropped.no_subscribers": unwanted,
+        "messages.delayed": engine.delayed.kept,
         "messages.delivered": sent,
         "messages.acked": total.acked,
         "delivery.dropped": dropped,
@@ -150,6 +159,11 @@ def collect_limits(engine: Engine, live: list[Traffic]) -> dict[str, int]:
     }
 
 
+def _count_own(engine: Engine) -> int:
+    """Count the retained messages in which the broker speaks of itself; there are a few."""
+    return sum(found is not None for found in engine.retained.match("$SYS/#"))
+
+
 class Gauges:
     """Read the engine's present sizes under EMQX's stats names, each with its highest value so far."""
 
@@ -173,8 +187,8 @@ class Gauges:
             "subscribers.count": subscriptions,
             "subscriptions.count": subscriptions,
             "subscriptions.shared.count": engine.router.shared_subscription_count,
-            "retained.count": len(engine.retained),
-            "delayed.count": 0,
+            "retained.count": len(engine.retained) - _count_own(engine),
+            "delayed.count": len(engine.delayed),
         }
         highest = self._highest
         for name, value in now.items():

@@ -17,6 +17,7 @@ from .link import Journal
 from .message import Message
 from .message_run import MessageRun
 from .pace import Pace
+from .packet_taps import PacketWatch
 from .protocol.encode import PUBREL, encode_ack5, encode_disconnect5
 from .protocol.packet_ids import encode_acks
 from .protocol.packets import Properties
@@ -88,6 +89,14 @@ class Owner(Protocol):
         """Hear that what was decided on the peer's publishes does not hold any more."""
         ...
 
+    def watch_packets(self, watch: PacketWatch) -> None:
+        """Show each packet to this watch, too, from now on."""
+        ...
+
+    def unwatch_packets(self, watch: PacketWatch) -> None:
+        """Show it no more."""
+        ...
+
 
 class _Nobody:
     """Own what is not connected any more."""
@@ -105,6 +114,12 @@ class _Nobody:
         pass
 
     def forget_decisions(self) -> None:
+        pass
+
+    def watch_packets(self, watch: PacketWatch) -> None:
+        watch.ended()
+
+    def unwatch_packets(self, watch: PacketWatch) -> None:
         pass
 
 
@@ -168,7 +183,7 @@ class Outgoing:
         """Whether the client wants reason strings in acknowledgements."""
         self.aliases: OutgoingAliases | None = None
         self.tap: Callable[[bytes], None] | None = None
-        """Shown every packet that is written, where a plugin listens to packets."""
+        """Shown every packet that is written, where somebody watches the connection's packets."""
         self.held: HeldAnswers | None = None
         """Answers that wait for the journal; while there are any, others that must keep their order join them."""
         self._finished = False
@@ -328,6 +343,14 @@ class Outgoing:
     def forget_decisions(self) -> None:
         """Decide anew on what the client publishes from now on."""
         self._owner.forget_decisions()
+
+    def watch_packets(self, watch: PacketWatch) -> None:
+        """Show each packet of the connection to this watch, too, from now on."""
+        self._owner.watch_packets(watch)
+
+    def unwatch_packets(self, watch: PacketWatch) -> None:
+        """Show it no more."""
+        self._owner.unwatch_packets(watch)
 
     def close(self, reason: ReasonCode) -> None:
         """Send what is waiting and close; MQTT 5 clients are told the reason, earlier ones cannot be."""

@@ -1,5 +1,7 @@
 """What one publisher's topics come to, decided once and remembered until something changes."""
 
+from .detours import Detour
+from .protocol.reason_codes import ReasonCode
 from .protocol.runs import Relay
 from .router import Route
 
@@ -18,6 +20,7 @@ class PublishRoute:
 
     __slots__ = (
         "allowed",
+        "detour",
         "durable",
         "generation",
         "head",
@@ -25,6 +28,7 @@ class PublishRoute:
         "in_runs",
         "payload_length",
         "plain3",
+        "refusal",
         "rest",
         "route",
         "sender",
@@ -34,7 +38,14 @@ class PublishRoute:
     )
 
     def __init__(
-        self, generation: int, topic: str, topic_bytes: bytes, sender: str, allowed: bool, route: Route
+        self,
+        generation: int,
+        topic: str,
+        topic_bytes: bytes,
+        sender: str,
+        allowed: bool,
+        route: Route,
+        detour: Detour | None = None,
     ) -> None:
         self.generation = generation
         self.topic = topic
@@ -43,6 +54,10 @@ class PublishRoute:
         """The publisher's client id."""
         self.allowed = allowed
         self.route = route
+        self.detour = detour
+        """What is done with the messages beside routing them; the route is empty then, and the real one is there."""
+        self.refusal = ReasonCode.NOT_AUTHORIZED
+        """What a client is told that may not publish."""
         self.durable = route.durable
         self.plain3 = route.plain3
         self.payload_length = -1

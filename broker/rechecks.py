@@ -252,9 +252,10 @@ class Rechecks:
 
     def _may_subscribe(self, session: Session, topic_filter: str) -> bool:
         subscription = session.subscriptions.get(topic_filter)
-        return subscription is None or self._host.access.authorize(
-            session.identity, SUBSCRIBE, split_share(topic_filter)[1], subscription.qos, False
-        )
+        if subscription is None or subscription.asked is None:
+            return True
+        asked = split_share(subscription.asked or topic_filter)[1]
+        return self._host.access.authorize(session.identity, SUBSCRIBE, asked, subscription.qos, False)
 
     def _look_through_queue(self, session: Session) -> Iterator[None]:
         """Drop what waits and is not wanted any more; what comes meanwhile is routed as of now, and stays."""

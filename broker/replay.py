@@ -30,6 +30,12 @@ class Replays:
         self._router = router
         self._access = access
         self._retained = retained
+        self.enabled = True
+        """Whether subscribers are sent retained messages at all."""
+        self.rate = 0.0
+        """Messages per second for all subscribers together; 0 for no bound."""
+        self._allowance = 0.0
+        self._counted_at = 0.0
 
     @staticmethod
     def wanted(session: Session, request: SubscribeRequest) -> bool:
@@ -62,7 +68,7 @@ class Replays:
 
     def _enter(self, session: Session, topic_filter: str, qos: int, messages: Iterator[Message | None]) -> None:
         subscription = session.subscriptions.get(topic_filter)
-        if subscription is not None:
+        if subscription is not None and self.enabled:
             identifiers = encode_identifier(subscription.identifier)
             session.replays[topic_filter, qos] = Replay(messages, qos, identifiers, subscription.no_local)
 
@@ -77,6 +83,11 @@ class Replays:
         searched = 0
         for _ in range(_SLICE):
             if not replays or session.link is None or self._must_wait(session):
+                return
+            if self.rate and (wait := self._wait_for_rate()):
+                if not session.replay_scheduled:
+                    session.replay_scheduled = True
+                    asyncio.get_running_loop().call_later(wait, self._next_slice, session)
                 return
             key, replay = next(iter(replays.items()))
             try:
@@ -96,9 +107,18 @@ class Replays:
             if self._router.may_receive(session, message.topic, replay.qos):
                 # [MQTT-3.3.1-8], [MQTT-3.8.4-6], [MQTT5-3.8.4-8]
                 session.deliver(message, min(replay.qos, message.qos), True, replay.identifiers)
+                self._allowance -= 1
         if not session.replay_scheduled:
             session.replay_scheduled = True
             asyncio.get_running_loop().call_soon(self._next_slice, session)
+
+    def _wait_for_rate(self) -> float:
+        """Give the seconds until the next message may be sent; as many as go in a second may go at once."""
+        now = asyncio.get_running_loop().time()
+        gained = (now - self._counted_at) * self.rate
+        self._allowance = min(max(1.0, self.rate), max(0.0, self._allowance) + gained)
+        self._counted_at = now
+        return 0.0 if self._allowance >= 1 else (1 - self._allowance) / self.rate
 
     def _next_slice(self, session: Session) -> None:
         session.replay_scheduled = False

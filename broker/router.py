@@ -205,6 +205,14 @@ class Router:
         for topic_filter in list(session.subscriptions):
             self.unsubscribe(session, topic_filter)
 
+    def use_strategy(self, strategy: str) -> None:
+        """Choose among the members of shared subscriptions in this way."""
+        if strategy == self._strategy:
+            return
+        self._strategy = Strategy(strategy)
+        for group in self._groups.values():
+            group.use_strategy(self._strategy)
+
     def invalidate(self) -> None:
         """Forget all routes and, through the generation, all decisions kept on connections."""
         self.generation += 1
@@ -236,6 +244,11 @@ class Router:
         if sender and sender in route.no_local:
             return self._find(topic, sender)
         return route
+
+    def reaches_any(self, topic: str) -> bool:
+        """Tell whether anybody subscribes to a topic, and remember nothing: for topics that are made up in masses."""
+        route = self._routes.get(topic)
+        return bool(self._index.match(topic)) if route is None else not route.empty
 
     def _find(self, topic: str, sender: str | None) -> Route:
         """Match a topic; without a sender, No Local is only noted."""

@@ -17,7 +17,13 @@ class MqttSettings:
     """A connection silent for this many keep-alive intervals is closed [MQTT-3.1.2-24]."""
     max_keepalive: int = 65_535
     """Longest keep-alive; MQTT 5 clients that ask for more or none are told this one, others are refused."""
+    server_keepalive: int = 0
+    """The keep-alive that MQTT 5 clients are told instead of their own; 0 leaves them theirs."""
     max_clientid_len: int = 65_535
+    use_username_as_clientid: bool = False
+    """Whether a client that presents a user name has it as client id, whatever id it sends."""
+    ignore_loop_deliver: bool = False
+    """Whether 3.1 and 3.1.1 clients are spared what they publish themselves, as MQTT 5 clients can ask for."""
     max_topic_length: int = 65_535
     """Bytes of a topic name or filter."""
     max_topic_levels: int = 128
@@ -56,6 +62,8 @@ class MqttSettings:
     """What all retained messages and their topics hold in memory, with the same consequence. 0 for no bound."""
     max_retained_payload: int = 1_048_576
     """Largest payload that is retained. 0 for no bound."""
+    max_delayed_bytes: int = 268_435_456
+    """What all messages hold in memory that wait on `$delayed/...` topics; one more is dropped. 0 for no bound."""
     max_outgoing_bytes: int = 8_388_608
     """Bytes waiting for one socket; past it QoS 0 messages to it are dropped and counted."""
     max_unwritten_bytes: int = 67_108_864

@@ -1,6 +1,7 @@
 """SUBSCRIBE and UNSUBSCRIBE of one client."""
 
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from logging import getLogger
 from typing import Any, Protocol, cast
 
@@ -10,7 +11,7 @@ from .engine import Engine
 from .outgoing import Outgoing
 from .protocol.encode import SUBACK_FAILURE, encode_suback, encode_suback5, encode_unsuback, encode_unsuback5
 from .protocol.errors import ProtocolError
-from .protocol.packets import PacketType, Subscribe, Unsubscribe
+from .protocol.packets import PacketType, Subscribe, SubscribeRequest, Unsubscribe
 from .protocol.properties import PropertyId, encode_properties
 from .protocol.reason_codes import ReasonCode
 from .routing.topics import has_wildcard, is_shared, split_share
@@ -50,14 +51,30 @@ class Subscribing:
         identifier = cast("int | None", packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER))
         codes: list[int] = []
         replayed: list[tuple[str, int]] = []
+        filters: list[str] = []
         for request in packet.requests:  # [MQTT-3.8.4-4], [MQTT5-3.8.4-5]
-            wanted = engine.replays.wanted(session, request)
-            code = engine.subscribe(session, request, identifier)
+            entered = self._rewritten(session, request)
+            wanted = engine.replays.wanted(session, request if entered is None else _under(request, entered))
+            code = engine.subscribe(session, request, identifier, entered)
             codes.append(code)
+            filters.append(entered or request.topic_filter)
             if wanted and code < SUBACK_FAILURE:
-                replayed.append((request.topic_filter, code))
-        self._when_written(session, _filters(packet), lambda: self._finish(session, packet, codes, replayed))
+                replayed.append((filters[-1], code))
+        self._punish(codes)
+        self._when_written(session, filters, lambda: self._finish(session, packet, codes, replayed))
         return None
+
+    def _rewritten(self, session: Session, request: SubscribeRequest) -> str | None:
+        """Give the filter that is entered in place of the one asked for; None for the same."""
+        if self._engine.detours.rewriter is None:
+            return None
+        entered = self._engine.rewritten(session, request.topic_filter)
+        return None if entered == request.topic_filter else entered
+
+    def _punish(self, codes: list[int]) -> None:
+        """Raise `ProtocolError` for what is denied, where clients are to be disconnected for that."""
+        if self._engine.access.deny_action == "disconnect" and ReasonCode.NOT_AUTHORIZED in codes:
+            raise ProtocolError("a subscription that is denied", ReasonCode.NOT_AUTHORIZED)
 
     def _finish(self, session: Session, packet: Subscribe, codes: list[int], replayed: list[tuple[str, int]]) -> None:
         engine = self._engine
@@ -82,18 +99,22 @@ class Subscribing:
         identifier = cast("int | None", packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER))
         codes: list[int] = []
         replayed: list[tuple[str, int]] = []
+        filters: list[str] = []
         for request in packet.requests:
-            wanted = engine.replays.wanted(session, request)
+            entered = self._rewritten(session, request)
+            wanted = engine.replays.wanted(session, request if entered is None else _under(request, entered))
             allowed = view is not None and await engine.access.consult(
                 view, Action.SUBSCRIBE, _plain_filter(request.topic_filter)
             )
             if session.link is not self._out:  # taken over or closed meanwhile: nothing may be entered any more
                 return
-            code = engine.subscribe(session, request, identifier) if allowed else int(ReasonCode.NOT_AUTHORIZED)
-            codes.append(code)
+            code = engine.subscribe(session, request, identifier, entered) if allowed else ReasonCode.NOT_AUTHORIZED
+            codes.append(int(code))
+            filters.append(entered or request.topic_filter)
             if wanted and code < SUBACK_FAILURE:
-                replayed.append((request.topic_filter, code))
-        self._when_written(session, _filters(packet), lambda: self._answer(session, packet, codes))
+                replayed.append((filters[-1], int(code)))
+        self._punish(codes)
+        self._when_written(session, filters, lambda: self._answer(session, packet, codes))
         for topic_filter, qos in replayed:
             await engine.replays.enter_allowed(session, topic_filter, qos)
         engine.replays.go_on(session)
@@ -149,18 +170,20 @@ class Subscribing:
         engine = self._engine
         engine.check_filters(packet.topic_filters, session.protocol_version)
         self._check_number(len(packet.topic_filters))
+        filters = [engine.rewritten(session, topic_filter) for topic_filter in packet.topic_filters]
         codes = [  # [MQTT-3.10.4-6], [MQTT-3.11.3-1], [MQTT-3.11.3-2]
             ReasonCode.SUCCESS if removed else ReasonCode.NO_SUBSCRIPTION_EXISTED
-            for removed in engine.unsubscribe(session, packet.topic_filters)
+            for removed in engine.unsubscribe(session, filters)
         ]
         # [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.11.3-1]
         five = session.protocol_version == 5
         data = encode_unsuback5(packet.packet_id, codes) if five else encode_unsuback(packet.packet_id)
-        self._when_written(session, packet.topic_filters, lambda: self._out.send(data, PacketType.UNSUBACK))
+        self._when_written(session, filters, lambda: self._out.send(data, PacketType.UNSUBACK))
 
 
-def _filters(packet: Subscribe) -> list[str]:
-    return [request.topic_filter for request in packet.requests]
+def _under(request: SubscribeRequest, topic_filter: str) -> SubscribeRequest:
+    """Give the same request for another filter."""
+    return replace(request, topic_filter=topic_filter)
 
 
 def _plain_filter(topic_filter: str) -> str:

@@ -102,7 +102,10 @@ class MqttSection(Section):
     shutdown_timeout: Seconds = 5.0
     keepalive_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
     max_keepalive: Annotated[int, Field(ge=1, le=65_535)] = 65_535
+    server_keepalive: Annotated[int, Field(ge=0, le=65_535)] = 0
     max_clientid_len: Annotated[int, Field(ge=23, le=65_535)] = 65_535
+    use_username_as_clientid: bool = False
+    ignore_loop_deliver: bool = False
     max_topic_length: Annotated[int, Field(ge=1, le=65_535)] = 65_535
     max_topic_levels: Annotated[int, Field(ge=0, le=65_536)] = 128
     max_topic_alias: Annotated[int, Field(ge=0, le=65_535)] = 64
@@ -127,6 +130,7 @@ class MqttSection(Section):
     max_retained: Count = 100_000
     max_retained_bytes: Count = 536_870_912
     max_retained_payload: Count = 1_048_576
+    max_delayed_bytes: Count = 268_435_456
     max_outgoing_bytes: Positive = 8_388_608
     max_unwritten_bytes: Annotated[int, Field(ge=1_048_576)] = 67_108_864
     max_message_rate: Rate = 0.0
@@ -161,6 +165,7 @@ class ApiSection(Section):
     cluster_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=255)] = "wardenmq"
     max_body_size: Positive = 8_388_608
     max_rules: Positive = 100
+    bootstrap_file: str = ""
 
 
 class LogSection(Section):

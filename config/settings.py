@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self, cast
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -19,6 +19,7 @@ from .yaml_file import read_yaml
 CREDENTIAL_PLUGIN = "wardenmq.plugins.credentials.CredentialAuthPlugin"
 TOPIC_ACL_PLUGIN = "wardenmq.plugins.topic_acl.TopicAclPlugin"
 ENVIRONMENT_PREFIX = "WARDENMQ_"
+_BOOTSTRAP_FILE = f"{ENVIRONMENT_PREFIX}BOOTSTRAP_FILE"
 
 
 def default_yaml() -> str:
@@ -46,6 +47,8 @@ class Settings(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX,
         env_nested_delimiter="__",
     )
+
+    _fixed: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
 
     data_dir: Path = Path("data")
     durability: Durability = "process"
@@ -96,6 +99,7 @@ class Settings(BaseSettings):
         except SettingsError as error:
             what = str(error).partition(" from source")[0]
             raise ConfigError(f"The environment is not usable: {what}, which must be JSON.") from error
+        environment = _with_bootstrap_file(environment)
         flags = dict(overrides or {})
         sources = (
             Source("on the command line", flags),
@@ -103,9 +107,16 @@ class Settings(BaseSettings):
             Source(f"in the configuration file {path}", file),
         )
         try:
-            return cls(**_overlay(_defaults_below(file), environment, flags))
+            settings = cls(**_overlay(_defaults_below(file), environment, flags))
         except ValidationError as error:
             raise ConfigError(explain(cls, error, sources)) from error
+        settings._fixed = _overlay(environment, flags)
+        return settings
+
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """What the environment and the flags say, nested as in the file: nothing that is changed later overrides it."""
+        return self._fixed
 
 
 def _with_maps(values: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +138,12 @@ def _with_maps(values: dict[str, Any]) -> dict[str, Any]:
     named = cast("dict[str, object]", plugins)
     options: dict[str, object] = {name: {} if value is None else value for name, value in named.items()}
     return {**values, "plugins": options}
+
+
+def _with_bootstrap_file(environment: dict[str, Any]) -> dict[str, Any]:
+    """Add what has a short name in the environment, for those who know it from elsewhere."""
+    path = os.environ.get(_BOOTSTRAP_FILE)
+    return environment if path is None else _overlay({"api": {"bootstrap_file": path}}, environment)
 
 
 def _defaults_below(file: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from ..delayed_message import DelayedMessage
 from ..deliveries import Subscription
 from ..message import Message
 from .contract import Changes, Key, Row
 from .records import Journaled, Owed, Record
-from .rows import delivery_row, message_row, retained_row, subscription_row
+from .rows import delayed_row, delivery_row, message_row, retained_row, subscription_row
 
 
 class Waiter(Protocol):
@@ -39,6 +40,7 @@ class Batch:
     """Gather changes; each table by key, so that only the last state of a row is written."""
 
     __slots__ = (
+        "delayed",
         "dropped",
         "dropped_records",
         "ended",
@@ -73,6 +75,7 @@ class Batch:
         self.subscriptions: dict[tuple[int, str], Subscription | None] = {}
         self.unreleased: dict[tuple[int, int], bool] = {}
         self.retained: dict[str, Message | None] = {}
+        self.delayed: dict[int, DelayedMessage | None] = {}
         self.waiters: list[Waiter] = []
         """Who is told when it is committed, in this order."""
 
@@ -90,6 +93,7 @@ class Batch:
             or self.subscriptions
             or self.unreleased
             or self.retained
+            or self.delayed
         )
 
     def changes(self) -> dict[str, dict[Key, Row | None]]:
@@ -113,6 +117,9 @@ class Batch:
             "unreleased": {key: key if held else None for key, held in self.unreleased.items() if key[0] not in ended},
             "retained": {
                 topic: None if message is None else retained_row(message) for topic, message in self.retained.items()
+            },
+            "delayed": {
+                number: None if delayed is None else delayed_row(delayed) for number, delayed in self.delayed.items()
             },
         }
         return {name: rows for name, rows in tables.items() if rows}

@@ -9,6 +9,7 @@ import asyncio
 from logging import getLogger
 
 from ..alarms import JOURNAL_NOT_WRITABLE, Alarms
+from ..delayed_message import DelayedMessage
 from ..deliveries import Group, Subscription
 from ..held import Answer
 from ..message import Message
@@ -138,6 +139,26 @@ class Journal:
                 batch.size += _ROW if unwritten is None else -len(unwritten[1])  # which it takes the place of
             batch.size += 0 if message is None else message.weight
             batch.retained[topic] = message
+            self._press()
+
+    def delay(self, delayed: DelayedMessage) -> None:
+        """Write a message that waits to be published."""
+        if not self.closed:
+            batch = self._open
+            batch.delayed[delayed.number] = delayed
+            batch.size += delayed.message.weight + _ROW
+            self._press()
+
+    def delay_no_more(self, delayed: DelayedMessage) -> None:
+        """Write that a message waits no more; what it owes by now is written with it."""
+        if not self.closed:
+            batch = self._open
+            if batch.delayed.pop(delayed.number, None) is not None:
+                batch.size -= delayed.message.weight + _ROW
+                return
+            unwritten = self._changes.get("delayed", {}).get(delayed.number)
+            batch.size += 0 if unwritten is None else -len(unwritten[4])  # which it takes the place of
+            batch.delayed[delayed.number] = None
             self._press()
 
     # -- what sessions are owed

@@ -15,20 +15,21 @@ from typing import TYPE_CHECKING, Protocol
 from ..access import Identity
 from ..access_control import AccessControl
 from ..amqtt_session import view_of
+from ..delayed import Delayed
 from ..deliveries import Group, Subscription
 from ..message import WEIGHT, Message
 from ..protocol.packets import Will
 from ..registry import SessionRegistry
 from ..retention import Retention
 from ..router import Router
-from ..routing.topics import InvalidTopic, check_filter, split_share
+from ..routing.topics import InvalidTopic, check_filter, check_name, split_share
 from ..session import NOTHING
 from ..settings import MqttSettings
 from ..traffic import Traffic
 from ..wills import Wills
 from .contract import JournalStore, Row
 from .records import PACKET_IDS, Owed, OwedPart, Record
-from .rows import unpack_bits
+from .rows import delayed_of, unpack_bits
 from .session import JournaledSession
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Restored(Protocol):
     registry: SessionRegistry
     router: Router
     retention: Retention
+    delayed: Delayed
     wills: Wills
     absent: Traffic
 
@@ -99,6 +101,7 @@ class Restoring:
     async def _restore(self) -> None:
         await self._read("state", self._take_state)
         await self._read("retained", self._take_retained)
+        await self._read("delayed", self._take_delayed)
         await self._read("sessions", self._take_session)
         await self._read("subscriptions", self._take_subscription)
         await self._read("messages", self._take_message)
@@ -140,12 +143,22 @@ class Restoring:
             self._alive_at = min(float(value), self._now)
 
     def _take_retained(self, row: Row) -> None:
-        topic, payload, qos, sender, properties, expires_at = row
-        message = Message(topic, payload, qos, True, sender, None, properties, expires_at)
-        if message.expired(self._now):
+        topic, payload, qos, sender, properties, expires_at, published_at = row
+        published_at = published_at or self._now  # of a release that did not note it
+        message = Message(topic, payload, qos, True, sender, None, properties, expires_at, b"", published_at)
+        if message.expired(self._now) or not self._engine.retention.policy.journaled:
             self._journal.retain(topic, None)
         else:
             self._engine.retention.restore(message)
+
+    def _take_delayed(self, row: Row) -> None:
+        delayed, topic = delayed_of(row), row[3]
+        if not _is_name(topic) or not 0 <= delayed.message.qos <= _MOST_QOS:
+            self._ignored += 1
+        elif self._engine.delayed.enabled:
+            self._engine.delayed.restore(delayed)
+        else:
+            self._journal.delay_no_more(delayed)
 
     def _take_session(self, row: Row) -> None:
         (
@@ -180,12 +193,14 @@ class Restoring:
             view_of(session)
 
     def _take_subscription(self, row: Row) -> None:
-        key, topic_filter, qos, no_local, retain_as_published, retain_handling, identifier = row
+        key, topic_filter, qos, no_local, retain_as_published, retain_handling, identifier, asked = row
         session = self._sessions.get(key)
         if session is None or not _is_filter(topic_filter) or not 0 <= qos <= _MOST_QOS:
             self._ignored += 1
         else:
-            subscription = Subscription(qos, bool(no_local), bool(retain_as_published), retain_handling, identifier)
+            subscription = Subscription(
+                qos, bool(no_local), bool(retain_as_published), retain_handling, identifier, asked
+            )
             self._engine.router.subscribe(session, topic_filter, subscription)
 
     def _take_message(self, row: Row) -> None:
@@ -269,6 +284,14 @@ class Restoring:
 def _is_filter(text: str) -> bool:
     try:
         check_filter(split_share(text)[1])
+    except InvalidTopic:
+        return False
+    return True
+
+
+def _is_name(text: str) -> bool:
+    try:
+        check_name(text)
     except InvalidTopic:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from math import inf
 
+from ..delayed_message import DelayedMessage
 from ..deliveries import Subscription
 from ..message import Message
 from ..message_run import MessageRun
@@ -62,6 +63,7 @@ def subscription_row(key: tuple[int, str], subscription: Subscription) -> Row:
         int(subscription.retain_as_published),
         subscription.retain_handling,
         subscription.identifier,
+        subscription.asked,
     )
 
 
@@ -88,15 +90,18 @@ def message_row(record: Record) -> Row:
         body,
         data,
         id_at,
+        content.published_at,
     )
 
 
 def content_of(row: Row) -> Message | MessageRun:
     """Make a message or a run of a row of messages."""
-    _, topic, sender, qos, retain, properties, expires_at, count, body, data, id_at = row
+    _, topic, sender, qos, retain, properties, expires_at, count, body, data, id_at, published_at = row
     if count > 1 or body:
-        return MessageRun(topic, topic.encode(), sender, qos, data, count, id_at, body, properties, expires_at)
-    return Message(topic, data, qos, bool(retain), sender, None, properties, expires_at)
+        return MessageRun(
+            topic, topic.encode(), sender, qos, data, count, id_at, body, properties, expires_at, None, published_at
+        )
+    return Message(topic, data, qos, bool(retain), sender, None, properties, expires_at, b"", published_at)
 
 
 def delivery_row(owed: Owed) -> Row:
@@ -125,7 +130,33 @@ def retained_row(message: Message) -> Row:
         message.sender,
         message.properties,
         message.expires_at,
+        message.published_at,
     )
+
+
+def delayed_row(delayed: DelayedMessage) -> Row:
+    """Give a message that waits to be published."""
+    message = delayed.message
+    return (
+        delayed.number,
+        delayed.due,
+        delayed.delay,
+        message.topic,
+        message.payload,
+        message.qos,
+        int(message.retain),
+        message.sender,
+        message.properties,
+        message.expires_at,
+        message.published_at,
+    )
+
+
+def delayed_of(row: Row) -> DelayedMessage:
+    """Make it of its row again."""
+    number, due, delay, topic, payload, qos, retain, sender, properties, expires_at, published_at = row
+    message = Message(topic, payload, qos, bool(retain), sender, None, properties, expires_at, b"", published_at)
+    return DelayedMessage(number, due, delay, message)
 
 
 def pack_bits(bits: int) -> bytes:

@@ -22,6 +22,7 @@ from .announced_transport import AnnouncedTransport
 from .certificate_names import certificate_username
 from .limits import ListenerLimits
 from .options import ListenerOptions
+from .policy import ListenerPolicy
 from .proxy_protocol import ProxyHeader, ProxyHeaderParser, ProxyProtocolError
 from .tls import Certificates
 
@@ -50,6 +51,7 @@ class Passage:
     """Who the peers are where they have no address of their own."""
     connect_timeout: float
     max_packet_size: int
+    policy: ListenerPolicy
 
     @property
     def ambient(self) -> bool:
@@ -137,7 +139,9 @@ class Arrival(asyncio.Protocol):
     async def _make_transport(self) -> None:
         passage = self._passage
         if passage.options.proxy_protocol:
-            self._take_header(await read_proxy_header(passage.loop, self._socket))
+            async with asyncio.timeout(passage.policy.proxy_timeout):
+                header = await read_proxy_header(passage.loop, self._socket)
+            self._take_header(header)
         tls: dict[str, Any] = {}
         if passage.certificates is not None:
             tls = {
@@ -170,6 +174,7 @@ class Arrival(asyncio.Protocol):
 
     def _make_websocket(self) -> asyncio.Protocol:
         from .websocket import (  # their library is loaded only where a WebSocket listener exists
+            PATHS,
             WebSocketProtocol,
             frame_bound,
         )
@@ -183,6 +188,7 @@ class Arrival(asyncio.Protocol):
             origins=passage.options.origins,
             same_origin=passage.ambient,
             lost=self._finish,
+            paths=PATHS if passage.policy.path is None else (passage.policy.path,),
         )
 
     def _make_connection(self) -> Connection:

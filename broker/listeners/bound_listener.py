@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from logging import getLogger
 from typing import cast
 
@@ -86,8 +87,9 @@ class BoundListener(Listener):
             peer=self._bound if self._file is not None else None,
             connect_timeout=settings.connect_timeout,
             max_packet_size=settings.max_packet_size,
+            policy=self.limits.policy,
         )
-        plain = self.kind == "tcp" and not self._options.proxy_protocol
+        plain = self._plainly(self._options)
         by_loop = plain and not isinstance(loop, asyncio.SelectorEventLoop)
         # [MQTT-7.1.1-1], [MQTT-4.2.0-1]
         for place, bound in enumerate(sockets):
@@ -103,6 +105,35 @@ class BoundListener(Listener):
                 self.stop()
                 raise
             self._servers.append(server)
+
+    def _plainly(self, options: ListenerOptions) -> bool:
+        return self.kind == "tcp" and not options.proxy_protocol
+
+    def adopt(self, other: "BoundListener", settings: MqttSettings) -> bool:
+        """Become for all connections to come what another listener, which is not open, would be.
+
+        False where that takes other sockets than those that are open. Those that are connected notice nothing.
+        """
+        same = (self.kind, self._address) == (other.kind, other._address)
+        if not same or self._passage is None or self._plainly(self._options) is not other._plainly(other._options):
+            return False
+        self._options, self.certificates = other._options, other.certificates
+        self.limits.change(other.limits.max_connections, other.limits.policy)
+        self.change_settings(settings)
+        return True
+
+    def change_settings(self, settings: MqttSettings) -> None:
+        """Have connections to come keep to these limits."""
+        self.limits.change(self.limits.max_connections, self.limits.policy)
+        if self._passage is not None:
+            self._passage = replace(
+                self._passage,
+                options=self._options,
+                certificates=self.certificates,
+                connect_timeout=settings.connect_timeout,
+                max_packet_size=settings.max_packet_size,
+                policy=self.limits.policy,
+            )
 
     def stop(self) -> None:
         """Accept no more connections and cut off those in a handshake; connections that are there stay."""

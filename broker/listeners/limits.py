@@ -6,6 +6,7 @@ from collections import Counter
 from ..protocol.reason_codes import ReasonCode
 from ..rates import AddressRates, TokenBucket
 from ..settings import MqttSettings
+from .policy import ListenerPolicy
 
 _LISTENER_BURST = 2
 _ADDRESS_BURST = 5
@@ -18,12 +19,16 @@ class BrokerLimits:
     """Bound the connections of a whole broker; its listeners share one."""
 
     def __init__(self, settings: MqttSettings) -> None:
-        self.max_connections = settings.max_connections
-        self.max_connect_rate = settings.max_connect_rate
         self.open = 0
         """Sockets accepted and not gone, those included that are still in a handshake."""
         self.cut_off = 0
         """Sockets closed before they could be told why."""
+        self.change(settings)
+
+    def change(self, settings: MqttSettings) -> None:
+        """Keep to these bounds from now on; the rates begin anew."""
+        self.max_connections = settings.max_connections
+        self.max_connect_rate = settings.max_connect_rate
         rate = settings.max_connect_rate_per_address
         self._addresses = AddressRates(rate, max(1.0, rate * _ADDRESS_BURST)) if rate > 0 else None
 
@@ -40,17 +45,23 @@ class BrokerLimits:
 class ListenerLimits:
     """Bound the connections of one listener, within the broker's bounds; `max_connections` 0 for no bound of its own.
 
-    `turned_away` counts those that were refused, by reason.
+    `policy` says who may come at all, and how fast where that is not the broker's rate. `turned_away` counts those that
+    were refused, by reason.
     """
 
-    def __init__(self, max_connections: int, broker: BrokerLimits) -> None:
-        self.max_connections = max_connections
+    def __init__(self, max_connections: int, broker: BrokerLimits, policy: ListenerPolicy | None = None) -> None:
         self.broker = broker
         self.open = 0
         self.turned_away: Counter[ReasonCode] = Counter()
-        rate = broker.max_connect_rate
-        self._rate = TokenBucket(rate, max(1.0, rate * _LISTENER_BURST)) if rate > 0 else None
         self._explanations = TokenBucket(_EXPLANATIONS, _EXPLANATIONS * _ADDRESS_BURST)
+        self.change(max_connections, policy or ListenerPolicy())
+
+    def change(self, max_connections: int, policy: ListenerPolicy) -> None:
+        """Keep to these bounds from now on, and to what is the broker's now; the rate begins anew."""
+        self.max_connections = max_connections
+        self.policy = policy
+        rate = self.broker.max_connect_rate if policy.max_connect_rate is None else policy.max_connect_rate
+        self._rate = TokenBucket(rate, max(1.0, rate * _LISTENER_BURST)) if rate > 0 else None
 
     @property
     def full(self) -> bool:
@@ -59,6 +70,8 @@ class ListenerLimits:
 
     def check_address(self, host: str, now: float) -> ReasonCode | None:
         """Count a connection of an address; give the reason if it is to be turned away."""
+        if not self.policy.admits(host):
+            return self._turn_away(ReasonCode.NOT_AUTHORIZED)
         if self.broker.address_may(host, now):
             return None
         return self._turn_away(ReasonCode.CONNECTION_RATE_EXCEEDED)

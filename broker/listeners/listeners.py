@@ -1,22 +1,24 @@
-"""All listeners of one broker: made from its configuration, opened and stopped together."""
+"""All listeners of one broker: made from their definitions, opened and stopped together or one by one."""
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from logging import getLogger
 
 from amqtt.broker import DEFAULT_PORTS
-from amqtt.contexts import ListenerConfig, ListenerType
+from amqtt.contexts import ListenerType
 from amqtt.errors import BrokerError
 
 from ..connection import Connection, Door
 from ..settings import MqttSettings
-from .addresses import UnixAddress, read_address
+from .addresses import read_address
 from .bound_listener import BoundListener
+from .definition import ListenerDefinition
 from .external import ExternalListener
 from .limits import BrokerLimits, ListenerLimits
 from .listener import Listener
-from .options import OWN_KEYS, CertificateFiles, ListenerOptions, check_tls_keys, verifies_clients
+from .options import OWN_KEYS, CertificateFiles, check_tls_keys, verifies_clients
 from .tls import CertificateError, Certificates, TlsSettings
 
 _logger = getLogger(__name__)
@@ -25,13 +27,43 @@ _CERTIFICATE_CHECK = 5.0
 """Seconds between looks at the certificates' files."""
 
 
-class Listeners:
-    """Hold the listeners that are open, by name."""
+_CLOSE_SLICE = 100
+"""Connections closed before others have their turn."""
+_BIND_ATTEMPTS = 50
+_BIND_PAUSE = 0.02
+"""Seconds between attempts at an address that this broker has just given up."""
 
-    def __init__(self, settings: MqttSettings) -> None:
+MakeConnection = Callable[[Door], Connection]
+CloseConnection = Callable[[Connection], None]
+
+
+class Listeners:
+    """Hold the listeners that are open, by key: a name of the configuration or an id.
+
+    `close_connection` ends a client's connection because its listener is stopped.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        loop: asyncio.AbstractEventLoop,
+        make_connection: MakeConnection,
+        close_connection: CloseConnection,
+    ) -> None:
         self.by_name: dict[str, Listener] = {}
+        self.definitions: dict[str, ListenerDefinition] = {}
+        """All that there are, open or not, in their order."""
         self.limits = BrokerLimits(settings)
+        self.authentications: dict[str, str] = {}
+        """What listeners ask of their clients that is not the usual, by listener id; see `ListenerPolicy`."""
+        self._changing = asyncio.Lock()
+        self._loop = loop
+        self._make_connection = make_connection
+        self._close_connection = close_connection
+        self._leaving: set[Listener] = set()
+        """Listeners that are stopped and whose connections are not gone yet."""
         self._settings = settings
+        self._opened = False
         self._next_check = 0.0
 
     def __iter__(self) -> Iterator[Listener]:
@@ -43,44 +75,150 @@ class Listeners:
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
-        """The bound addresses by listener name; a Unix socket's is ("unix:/path", 0)."""
-        return {listener.name: address for listener in self if (address := listener.address) is not None}
+        """The bound addresses by listener key; a Unix socket's is ("unix:/path", 0)."""
+        return {key: address for key, listener in self.by_name.items() if (address := listener.address) is not None}
 
     @property
     def connections(self) -> list[Connection]:
         """All connections that came through a listener and are still there."""
-        return [connection for listener in self for connection in listener.connections]
+        return [connection for listener in (*self, *self._leaving) for connection in listener.connections]
 
-    async def open(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        configs: Mapping[str, ListenerConfig],
-        options: Mapping[str, ListenerOptions],
-        make_connection: Callable[[Door], Connection],
-    ) -> None:
-        """Open what the configuration names; raises BrokerError."""
-        for name, config in configs.items():
-            if config.type == ListenerType.EXTERNAL:
-                self.by_name[name] = ExternalListener(name, _limits(config, self.limits))
+    async def open(self) -> None:
+        """Open all that are defined and enabled; raises BrokerError for one that is required."""
+        self._opened = True
+        self._note_authentications()
+        for definition in self.definitions.values():
+            if not definition.enabled:
                 continue
-            if config.bind is None:
-                continue
-            listener = make_listener(name, config, options.get(name, ListenerOptions()), self.limits)
-            self.by_name[name] = listener
             try:
-                await listener.open(loop, make_connection, self._settings)
+                await self._open(definition)
+            except BrokerError as error:
+                if definition.required:
+                    raise
+                _logger.error("listener %s stays closed: %s", definition.listener_id, error)
+
+    async def change(self, definitions: Mapping[str, ListenerDefinition]) -> None:
+        """Have these listeners from now on; raises BrokerError, and then it is as before.
+
+        Where a listener needs other sockets, and where one goes, its connections are closed; else they stay.
+        """
+        async with self._changing:
+            await self._change(definitions)
+
+    async def _change(self, definitions: Mapping[str, ListenerDefinition]) -> None:
+        before = self.definitions
+        self.definitions = dict(definitions)
+        if not self._opened:
+            return
+        replaced: list[Listener] = []
+        try:
+            for key, definition in self.definitions.items():
+                if definition.enabled and definition != before.get(key):
+                    make_listener(definition, self.limits)  # what cannot be used is found before anything is touched
+            replaced = await self._bring_about(before)
+        except BaseException:
+            failed, self.definitions = self.definitions, before
+            try:
+                replaced += await self._bring_about(failed)
+            except BrokerError as error:
+                _logger.critical("a listener could not be opened again after a change that failed: %s", error)
+            raise
+        finally:
+            await self._close(replaced)
+
+    async def _bring_about(self, before: Mapping[str, ListenerDefinition]) -> list[Listener]:
+        """Open, change and stop what differs; returns what has been stopped."""
+        stopped: list[Listener] = []
+        self._note_authentications()
+        wanted = {key: each for key, each in self.definitions.items() if each.enabled}
+        for key, listener in list(self.by_name.items()):
+            definition = wanted.get(key)
+            if definition is not None and (definition == before.get(key) or self._adopts(listener, definition)):
+                continue
+            listener.stop()
+            stopped.append(self.by_name.pop(key))
+        self._leaving.update(stopped)
+        for key, definition in wanted.items():
+            if key not in self.by_name:
+                await self._open(definition)
+        return stopped
+
+    def _note_authentications(self) -> None:
+        self.authentications.clear()
+        self.authentications.update(
+            (each.listener_id, each.policy.authentication)
+            for each in self.definitions.values()
+            if each.policy.authentication != "checked"
+        )
+
+    def _adopts(self, listener: Listener, definition: ListenerDefinition) -> bool:
+        if not isinstance(listener, BoundListener) or definition.kind == "external":
+            return False
+        return listener.adopt(make_listener(definition, self.limits), self._settings)
+
+    async def restart(self, key: str) -> None:
+        """Close a listener and its connections and open it anew; raises BrokerError, and then it is closed."""
+        async with self._changing:
+            listener = self.by_name.pop(key, None)
+            if listener is not None:
+                listener.stop()
+                self._leaving.add(listener)
+                await self._close([listener])
+            await self._open(self.definitions[key])
+
+    async def _open(self, definition: ListenerDefinition) -> None:
+        key, config = definition.key, definition.config
+        if config.type == ListenerType.EXTERNAL:
+            self.by_name[key] = ExternalListener(definition.name, _limits(definition, self.limits))
+            return
+        listener = make_listener(definition, self.limits)
+        try:
+            await self._bind(listener)
+        except OSError as error:
+            raise BrokerError(f"listener {key!r} cannot bind {config.bind}: {_reason(error)}") from error
+        self.by_name[key] = listener
+        _logger.info("listener %s at %s:%s", listener.listener_id, *(listener.address or ()))
+
+    async def _bind(self, listener: BoundListener) -> None:
+        """Open a listener; an address in use that is this broker's own is about to be given up."""
+        for attempt in range(_BIND_ATTEMPTS):
+            try:
+                await listener.open(self._loop, self._make_connection, self._settings)
             except OSError as error:
-                raise BrokerError(f"listener {name!r} cannot bind {config.bind}: {_reason(error)}") from error
-            _logger.info("listener %s at %s:%s", listener.listener_id, *(listener.address or ()))
+                if error.errno != errno.EADDRINUSE or not self._leaving or attempt == _BIND_ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(_BIND_PAUSE)
+            else:
+                return
+
+    async def _close(self, listeners: list[Listener]) -> None:
+        """Close the connections of listeners that are stopped, others having their turn meanwhile."""
+        for listener in listeners:
+            for place, connection in enumerate(list(listener.connections), 1):
+                self._close_connection(connection)
+                if place % _CLOSE_SLICE == 0:
+                    await asyncio.sleep(0)
+            self._forget_empty()
+
+    def _forget_empty(self) -> None:
+        self._leaving = {each for each in self._leaving if each.connections or each.handshaking}
+
+    def change_settings(self, settings: MqttSettings) -> None:
+        """Keep to these limits for connections to come."""
+        self._settings = settings
+        self.limits.change(settings)
+        for listener in self._bound:
+            listener.change_settings(settings)
 
     def stop(self) -> None:
         """Accept no more connections; those that are there stay."""
+        self._opened = False
         for listener in self:
             listener.stop()
 
     async def wait_empty(self, seconds: float) -> None:
         """Wait until all connections are gone, but no longer than this."""
-        emptied = [asyncio.ensure_future(listener.wait_empty()) for listener in self]
+        emptied = [asyncio.ensure_future(listener.wait_empty()) for listener in (*self, *self._leaving)]
         if emptied:
             _, late = await asyncio.wait(emptied, timeout=seconds)
             for task in late:
@@ -95,6 +233,7 @@ class Listeners:
         if now < self._next_check:
             return
         self._next_check = now + _CERTIFICATE_CHECK
+        self._forget_empty()
         for listener in self._bound:
             if listener.certificates is not None and listener.certificates.changed:
                 _reload(listener)
@@ -108,30 +247,31 @@ def _reload(listener: BoundListener) -> str | None:
     return None
 
 
-def make_listener(name: str, config: ListenerConfig, options: ListenerOptions, limits: BrokerLimits) -> BoundListener:
-    """Make a listener that is not open yet; raises BrokerError for a configuration that cannot be used."""
+def make_listener(definition: ListenerDefinition, limits: BrokerLimits) -> BoundListener:
+    """Make a listener that is not open yet; raises BrokerError for a definition that cannot be used."""
+    name, config, options = definition.key, definition.config, definition.options
     try:
         address = read_address(config.bind or "", DEFAULT_PORTS[config.type], options.socket_mode)
     except ValueError as error:
         raise BrokerError(f"listener {name!r} cannot bind {config.bind}: {error}") from error
-    kind = "ws" if config.type == ListenerType.WS else "unix" if isinstance(address, UnixAddress) else "tcp"
     keys = {**vars(config), **{key: getattr(options, key) for key in OWN_KEYS}}
     certificates = None
     try:
         check_tls_keys(keys)
         if config.ssl:
-            kind = "wss" if kind == "ws" else "ssl"
-            certificates = Certificates(_tls_settings(config, options, verifies_clients(keys)))
+            certificates = Certificates(_tls_settings(definition, verifies_clients(keys)))
     except ValueError as error:
         raise BrokerError(f"listener {name!r} cannot be used: {error}") from error
-    return BoundListener(name, kind, _limits(config, limits), address, options, certificates)
+    return BoundListener(definition.name, definition.kind, _limits(definition, limits), address, options, certificates)
 
 
-def _limits(config: ListenerConfig, limits: BrokerLimits) -> ListenerLimits:
-    return ListenerLimits(max(0, config.max_connections), limits)  # amqtt knows -1 for no bound, too
+def _limits(definition: ListenerDefinition, limits: BrokerLimits) -> ListenerLimits:
+    # amqtt knows -1 for no bound, too
+    return ListenerLimits(max(0, definition.config.max_connections), limits, definition.policy)
 
 
-def _tls_settings(config: ListenerConfig, options: ListenerOptions, verify_client: str) -> TlsSettings:
+def _tls_settings(definition: ListenerDefinition, verify_client: str) -> TlsSettings:
+    config, options, policy = definition.config, definition.options, definition.policy
     return TlsSettings(
         certificate=CertificateFiles(str(config.certfile), str(config.keyfile)),
         sni=options.sni,
@@ -140,6 +280,9 @@ def _tls_settings(config: ListenerConfig, options: ListenerOptions, verify_clien
         cadata=str(config.cadata) if config.cadata else None,
         verify_client=verify_client,
         protocol="http/1.1" if config.type == ListenerType.WS else "mqtt",
+        key_password=policy.key_password,
+        versions=policy.tls_versions,
+        ciphers=policy.ciphers,
     )
 
 

@@ -6,12 +6,14 @@ of a change, and connections that exist keep what they have.
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .options import CertificateFiles
 
 _VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+_VERSIONS = {"tlsv1.2": ssl.TLSVersion.TLSv1_2, "tlsv1.3": ssl.TLSVersion.TLSv1_3}
+TLS_VERSIONS = tuple(_VERSIONS)
 _Fingerprint = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -31,6 +33,11 @@ class TlsSettings:
     verify_client: str = "none"
     protocol: str = "mqtt"
     """The name of what is spoken inside, for application-layer protocol negotiation."""
+    key_password: str | None = field(default=None, repr=False)
+    """What the key's file is encrypted with."""
+    versions: Sequence[str] = ("tlsv1.3", "tlsv1.2")
+    ciphers: Sequence[str] = ()
+    """OpenSSL's names of the ciphers of TLS 1.2; empty for its choice."""
 
 
 class Certificates:
@@ -108,7 +115,13 @@ def _find(by_name: Mapping[str, ssl.SSLContext], name: str) -> ssl.SSLContext | 
 
 def _with_certificate(settings: TlsSettings, files: CertificateFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    versions = [_VERSIONS[version] for version in settings.versions] or list(_VERSIONS.values())
+    context.minimum_version, context.maximum_version = min(versions), max(versions)
+    if settings.ciphers:
+        try:
+            context.set_ciphers(":".join(settings.ciphers))
+        except (ssl.SSLError, ValueError) as error:
+            raise CertificateError("none of the ciphers can be used") from error
     # In TLS 1.2 a client could otherwise ask for new handshakes in a row, each of which costs us far more than it.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     # One session ticket and not two: a browser opens several connections at a time, but an MQTT client opens one, and
@@ -116,7 +129,7 @@ def _with_certificate(settings: TlsSettings, files: CertificateFiles) -> ssl.SSL
     context.num_tickets = 1
     context.set_alpn_protocols([settings.protocol])
     try:
-        context.load_cert_chain(files.certfile, files.keyfile, password=_refuse_password)
+        context.load_cert_chain(files.certfile, files.keyfile, password=_password(settings))
     except (OSError, ValueError) as error:
         raise CertificateError(f"{files.certfile} and {files.keyfile} cannot be used: {_reason(error)}") from error
     if settings.cafile or settings.capath or settings.cadata:
@@ -129,9 +142,15 @@ def _with_certificate(settings: TlsSettings, files: CertificateFiles) -> ssl.SSL
     return context
 
 
-def _refuse_password() -> str:
+def _password(settings: TlsSettings) -> Callable[[], str]:
     """Answer OpenSSL, which would otherwise ask at the terminal and wait."""
-    raise ValueError("the key is protected by a password")
+
+    def answer() -> str:
+        if settings.key_password is None:
+            raise ValueError("the key is protected by a password")
+        return settings.key_password
+
+    return answer
 
 
 def _reason(error: Exception) -> str:

@@ -100,8 +100,10 @@ class WebSocketProtocol(asyncio.Protocol):
         origins: Collection[str] | None = None,
         same_origin: bool = False,
         lost: Callable[[], None] | None = None,
+        paths: Collection[str] = PATHS,
     ) -> None:
         self._factory = factory
+        self._paths = paths
         self._origins = origins
         self._same_origin = same_origin
         self._lost = lost
@@ -273,8 +275,8 @@ class WebSocketProtocol(asyncio.Protocol):
             self._flush()
             return
         (request,) = requests
-        if request.path.partition("?")[0] not in PATHS:
-            self._refuse(404, "MQTT is at /mqtt.\n")
+        if request.path.partition("?")[0] not in self._paths:
+            self._refuse(404, f"MQTT is at {next(iter(self._paths))}.\n")
             return
         if not self._origin_allowed(request):
             self._refuse(403, "Web pages of this origin may not connect.\n")

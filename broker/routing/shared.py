@@ -62,18 +62,27 @@ class SharedGroup(Generic[S, V]):
         self._members: dict[S, V] = {}
         self.members: Mapping[S, V] = MappingProxyType(self._members)
         """Who has joined, oldest first: a live, read-only view."""
-        self._choice: _Choice[S]
+        self._choice = self._make_choice(strategy, random)
+
+    def use_strategy(self, strategy: Strategy) -> None:
+        """Choose in another way from now on; what the old one had in mind is forgotten."""
+        self._choice = self._make_choice(strategy, None)
+        for member in self._members:
+            self._choice.add(member)
+
+    @staticmethod
+    def _make_choice(strategy: Strategy, random: Random | None) -> "_Choice[S]":
         match strategy:
             case Strategy.ROUND_ROBIN:
-                self._choice = _Ring()
+                return _Ring[S]()
             case Strategy.STICKY:
-                self._choice = _Sticky()
+                return _Sticky[S]()
             case Strategy.RANDOM:
-                self._choice = _Random(random or Random())  # noqa: S311 - balances load, keeps no secret
+                return _Random[S](random or Random())  # noqa: S311 - balances load, keeps no secret
             case Strategy.HASH_CLIENTID:
-                self._choice = _Hash(by_topic=False)
+                return _Hash[S](by_topic=False)
             case Strategy.HASH_TOPIC:
-                self._choice = _Hash(by_topic=True)
+                return _Hash[S](by_topic=True)
 
     def add(self, member: S, value: V) -> bool:
         """Let a member join, or replace the value of one that has; True if it is new."""

@@ -75,7 +75,7 @@ def test_the_defaults_are_safe() -> None:
     ("section", "settings"), [(MqttSection(), MqttSettings()), (ApiSection(), ApiSettings())], ids=["mqtt", "api"]
 )
 def test_a_section_has_the_fields_of_what_it_configures(section: Any, settings: Any) -> None:
-    assert section.model_dump(exclude={"bind"}) == dataclasses.asdict(settings)
+    assert section.model_dump() == dataclasses.asdict(settings)
 
 
 def test_the_access_section_has_the_directorys_options() -> None:
@@ -151,6 +151,15 @@ def test_environment_over_file_and_overrides_over_both(file: Path, monkeypatch: 
     text = "mqtt: {max_inflight: 1, max_retained: 2, max_subscriptions: 3}"
     mqtt = load(file, text, {"mqtt": {"max_inflight": 21}}).mqtt
     assert (mqtt.max_inflight, mqtt.max_retained, mqtt.max_subscriptions) == (21, 12, 3)
+
+
+def test_the_bootstrap_file_has_a_short_name_in_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "api: {bootstrap_file: in-the-file, max_rules: 7}"
+    monkeypatch.setenv("WARDENMQ_BOOTSTRAP_FILE", "short")
+    api = load(file, text).api
+    assert (api.bootstrap_file, api.max_rules) == ("short", 7)
+    monkeypatch.setenv("WARDENMQ_API__BOOTSTRAP_FILE", "long")
+    assert load(file, text).api.bootstrap_file == "long"
 
 
 def test_a_flag_changes_one_default_listener_and_keeps_the_other() -> None:

@@ -496,7 +496,7 @@ COSTS = {
     "QoS 1, shared by four": Cost(21.45, 19.80, 939.5, 52.90, 472),
     "QoS 2, 3.1.1 to 3.1.1": Cost(0.69, 4.14, 98.4, 5.85, 284),
     "QoS 0, one at a time": Cost(8.00, 11.00, 442.0, 25.00, 67),
-    "QoS 1, one at a time": Cost(19.00, 24.00, 1132.0, 53.00, 77),
+    "QoS 1, one at a time": Cost(19.00, 25.00, 1170.0, 54.00, 77),
     "QoS 0, fifty to one": Cost(5.06, 7.08, 336.2, 15.20, 147),
     "connect, CONNACK, close": Cost(236.00, 125.00, 5540.0, 475.00, 851),
     "cached ACL check": Cost(3.00, 1.00, 72.0, 4.00, 3),

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 Row = tuple[Any, ...]
-TABLES = ("state", "sessions", "subscriptions", "messages", "deliveries", "unreleased", "retained")
+TABLES = ("state", "sessions", "subscriptions", "messages", "deliveries", "unreleased", "retained", "delayed")
 OF_SESSIONS = ("subscriptions", "deliveries", "unreleased")
 _CLIENT_ID = 1
 """The column of sessions that is unique."""

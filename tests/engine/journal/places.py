@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-from wardenmq.broker import admission, engine, incoming, outgoing, replay, retention, session, wills
+from wardenmq.broker import admission, delayed, engine, incoming, outgoing, replay, retention, session, wills
 from wardenmq.broker.broker import Broker
 from wardenmq.broker.journal import restoring
 from wardenmq.broker.journal import session as journaled_session
@@ -35,7 +35,19 @@ from .memory_store import MemoryStore
 
 SETTINGS = MqttSettings(shutdown_timeout=0.0)
 """Brokers are mostly thrown away, which nobody should wait for."""
-_CLOCKS = (admission, engine, incoming, outgoing, replay, retention, session, wills, restoring, journaled_session)
+_CLOCKS = (
+    admission,
+    delayed,
+    engine,
+    incoming,
+    outgoing,
+    replay,
+    retention,
+    session,
+    wills,
+    restoring,
+    journaled_session,
+)
 KEPT: list[tuple[int, object]] = [(P.SESSION_EXPIRY, 0xFFFFFFFF)]
 _STEPS = 200_000
 """Turns of the loop in which all must be quiet."""

@@ -153,7 +153,7 @@ async def test_keys_are_those_of_the_tables() -> None:
         found.owe(a, content, 2, identifiers=b"\x0b\7", group=shared)
         found.owe(b, content)
         a.hold_back((7, 9))
-        found.journal.retain("r", Message("r", b"kept", 1, True, "pub"))
+        found.journal.retain("r", Message("r", b"kept", 1, True, "pub", published_at=5.25))
         await found.written()
         assert found.rows() == {
             "sessions": [1, 2],
@@ -163,10 +163,10 @@ async def test_keys_are_those_of_the_tables() -> None:
             "unreleased": [(1, 7), (1, 9)],
             "retained": ["r"],
         }
-        assert found.tables["subscriptions"][1, "t/#"] == (1, "t/#", 2, 1, 1, 2, 7)
+        assert found.tables["subscriptions"][1, "t/#"] == (1, "t/#", 2, 1, 1, 2, 7, "")
         assert found.tables["deliveries"][1, 0] == (1, 0, 1, 0, 3, 2, 0, b"\x0b\7", "$share/g/t", b"", b"")
         assert found.tables["unreleased"][1, 7] == (1, 7)
-        assert found.tables["retained"]["r"] == ("r", b"kept", 1, "pub", b"", None)
+        assert found.tables["retained"]["r"] == ("r", b"kept", 1, "pub", b"", None, 5.25)
 
 
 # -- what came and went

@@ -850,7 +850,7 @@ async def test_what_is_found_damaged_while_it_is_read_is_set_aside_with_a_senten
     await server.stop()
     file = server.data_dir / "sessions.db"
     with closing(sqlite3.connect(file)) as database:
-        database.execute("INSERT INTO retained VALUES (CAST(x'ff41' AS TEXT), x'00', 0, 's', x'', NULL)")
+        database.execute("INSERT INTO retained VALUES (CAST(x'ff41' AS TEXT), x'00', 0, 's', x'', NULL, 0)")
         database.commit()
     server = await (await launch()).wait_ready()
     (aside,) = [path for path in server.data_dir.glob("sessions.db.*") if "damaged" in path.name]
