@@ -82,6 +82,11 @@ class CredentialAuthPlugin(BaseAuthPlugin):
             return _translate(verdict, certified)
         return _translate_later(verdict, certified)
 
+    def admit_unchecked(self, request: ConnectRequest) -> Accept | Refuse:
+        """Keep out of a listener that asks for no proof who is banned, and who would take a login's place."""
+        verdict = self._directory.admit_unchecked(request.client_id, request.username, peer_host=request.peer_host)
+        return _translate(verdict)
+
     def exchange(self, request: ConnectRequest, method: str) -> AuthExchange | None:
         """Begin a SCRAM-SHA-256 login, whose user name must be the one that the client otherwise presented."""
         if method != METHOD:
@@ -143,6 +148,7 @@ def _translate(verdict: Verdict, username: str | None = None) -> Accept | Refuse
         verdict.valid_until,
         auth_data=verdict.answer,
         username=verdict.username or username,
+        rights=verdict.rights,
     )
 
 

@@ -8,6 +8,7 @@ from amqtt.session import Session
 
 from ..broker.access import PUBLISH, RECEIVE, SUBSCRIBE, Identity
 from ..store.acl.access import ClientAccess
+from ..store.authenticators.token_rights import TokenRights
 from .directory_context import directory_of
 
 _OPERATIONS = {Action.PUBLISH: PUBLISH, Action.SUBSCRIBE: SUBSCRIBE, Action.RECEIVE: RECEIVE}
@@ -47,6 +48,11 @@ class TopicAclPlugin(BaseTopicPlugin):
         """Give what stays the same as long as the client's rules, facts and defaults do."""
         return self._access(client).standing
 
+    @property
+    def deny_action(self) -> str:
+        """What a client meets that does what it may not."""
+        return self._directory.sources.deny_action
+
     async def topic_filtering(
         self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
     ) -> bool | None:
@@ -68,6 +74,7 @@ class TopicAclPlugin(BaseTopicPlugin):
         known = client.policy if isinstance(client.policy, ClientAccess) else None
         if known is not None and known.generation == self._directory.generation:
             return known
+        rights = client.rights
         access = client.policy = self._directory.access(
             client.client_id,
             client.username,
@@ -75,5 +82,6 @@ class TopicAclPlugin(BaseTopicPlugin):
             peer_host=client.peer_host,
             listener=client.listener,
             previous=known,
+            rights=rights if isinstance(rights, TokenRights) else None,
         )
         return access

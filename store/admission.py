@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import NamedTuple
 
+from .authenticators.token_authenticator import Bearer
+from .authenticators.token_rights import TokenRights
 from .bans import Bans
 from .integrations import Integrations
 from .logins import Logins
@@ -45,6 +47,8 @@ class Verdict(NamedTuple):
     """The user name that was proved, where it may differ from the one presented."""
     answer: bytes | None = None
     """The server's last message of the authentication method, for an accepted client; not shown."""
+    rights: TokenRights | None = None
+    """What its token allows, for a client that was admitted by one."""
 
     def __repr__(self) -> str:
         return f"Verdict({self.outcome}, {self.log!r}, principal={self.principal!r}, username={self.username!r})"
@@ -93,6 +97,16 @@ class Admission:
             return Verdict(Outcome.WRONG, _RESERVED.log)
         return Verdict(Outcome.ACCEPTED)
 
+    def unchecked(self, attempt: Attempt) -> Verdict:
+        """Decide on a client that need not prove anything; a ban holds, and nobody has a tenant's name by saying so."""
+        banned = self.banned(attempt)
+        if banned is None and attempt.username is not None:
+            banned = _banned(self._bans.find_username(attempt.username))
+            login = self._logins.find("username", attempt.username)
+            if banned is None and login is not None and login.login.confined:
+                return Verdict(Outcome.WRONG, "the name is a tenant's login, which has to be proved")
+        return banned or self.anonymous(attempt)
+
     def admit(self, login: Login, attempt: Attempt) -> Verdict:
         """Decide on a client whose login was proved, by whatever means."""
         refusal = next(self._refusals(login, attempt), None)
@@ -104,6 +118,34 @@ class Admission:
             superuser=login.superuser,
             confined=login.confined,
             valid_until=login.valid_until,
+        )
+
+    def admit_bearer(self, bearer: Bearer, attempt: Attempt, is_own: Callable[[str], bool]) -> Verdict:
+        """Decide on a client whose token is genuine; `is_own` tells which user names only their logins may use.
+
+        What keeps a login out keeps out who comes under its name with a token, too.
+        """
+        name = bearer.username
+        attempt = attempt._replace(username=name)
+        if name is not None and (banned := _banned(self._bans.find_username(name))):
+            return banned
+        if name is not None and is_own(name):
+            return Verdict(Outcome.WRONG, "the user name is that of a login of an organization")
+        if self._logins.owner_of(attempt.client_id) is not None:
+            return Verdict(Outcome.WRONG, _RESERVED.log)
+        ends = [bearer.valid_until]
+        stored = None if name is None else self._logins.find("username", name)
+        if stored is not None:
+            refusal = next(self._refusals(stored.login, attempt), None)
+            if refusal is not None:
+                return refusal
+            ends.append(stored.login.expires_at)
+        return Verdict(
+            Outcome.ACCEPTED,
+            superuser=bearer.superuser,
+            valid_until=min((end for end in ends if end is not None), default=None),
+            username=name,
+            rights=bearer.rights,
         )
 
     def refusals(self, login: Login | None, attempt: Attempt) -> Iterator[Verdict]:

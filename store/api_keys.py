@@ -42,6 +42,19 @@ class _StoredKey:
     secret: StoredSecret = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """Describe a key both halves of which are known: from a bootstrap file or a backup."""
+
+    name: str
+    api_key: str
+    secret: str | StoredSecret = field(repr=False)
+    role: str = "administrator"
+    enabled: bool = True
+    expires_at: float | None = None
+    description: str = ""
+
+
 class ApiKeys:
     """Own the API keys in memory."""
 
@@ -80,6 +93,7 @@ class ApiKeys:
         description: str,
         api_key: str | None,
         secret: str | None,
+        enabled: bool,
         at: int,
     ) -> Write[tuple[ApiKey, str]]:
         """Prepare a key; what is not supplied of its two halves is generated."""
@@ -95,19 +109,11 @@ class ApiKeys:
             name=name,
             api_key=api_key or base62(_GENERATED_API_KEY),
             role=checked_role,
-            enabled=True,
+            enabled=enabled,
             expires_at=expires_at,
             description=description,
             created_at=at / 1_000_000,
         )
-        columns: dict[str, object] = {
-            "id": key.id,
-            "kind": "emqx_api_key",
-            "label": name,
-            "description": description,
-            "expires_at": to_microseconds(expires_at),
-            "http_role": checked_role,
-        }
 
         def apply() -> None:
             self._by_key[key.api_key] = _StoredKey(key, stored_secret)
@@ -116,7 +122,7 @@ class ApiKeys:
             action="api_key.create",
             target=name,
             statements=[
-                insert_principal(columns, at),
+                insert_principal(_columns(key) | {"disabled_at": None if enabled else at}, at),
                 insert_credential(key.id, "api_secret", stored_secret, at, public_id=key.api_key),
             ],
             apply=apply,
@@ -157,6 +163,57 @@ class ApiKeys:
         statements: list[Statement] = [update_principal(key.id, columns, at)]
         return Write(action="api_key.update", target=name, statements=statements, apply=apply, result=key)
 
+    def stored(self) -> Sequence[tuple[ApiKey, StoredSecret]]:
+        """Return all keys with what is kept of their secrets, for a backup."""
+        return [(stored.key, stored.secret) for stored in self._by_key.values()]
+
+    def holds(self, new: NewApiKey) -> bool:
+        """Tell whether `put` would change nothing."""
+        stored = self._by_key.get(new.api_key)
+        if stored is None or isinstance(new.secret, StoredSecret):
+            return False
+        key = stored.key
+        known = (key.name, key.role, key.enabled, key.expires_at, key.description)
+        wanted = (new.name, new.role, new.enabled, new.expires_at, new.description)
+        return known == wanted and matches_fast(stored.secret, encode_secret(new.secret))
+
+    def put(self, new: NewApiKey, at: int) -> Write[ApiKey]:
+        """Prepare a key that takes the place of whatever has its public half or its name."""
+        _check_name(new.name)
+        _check_api_key(new.api_key)
+        role = _check(new.role, new.description, new.expires_at)
+        secret = new.secret if isinstance(new.secret, StoredSecret) else store_supplied(new.secret)
+        replaced = [
+            stored.key
+            for stored in self._by_key.values()
+            if stored.key.name == new.name or stored.key.api_key == new.api_key
+        ]
+        same = self._by_key.get(new.api_key)
+        key = ApiKey(
+            id=str(uuid4()),
+            name=new.name,
+            api_key=new.api_key,
+            role=role,
+            enabled=new.enabled,
+            expires_at=new.expires_at,
+            description=new.description,
+            created_at=at / 1_000_000 if same is None else same.key.created_at,
+        )
+
+        def apply() -> None:
+            for old in replaced:
+                del self._by_key[old.api_key]
+            self._by_key[key.api_key] = _StoredKey(key, secret)
+
+        columns = {**_columns(key), "disabled_at": None if key.enabled else at}
+        created = at if same is None else round(key.created_at * 1_000_000)
+        statements = [delete_principal(old.id) for old in replaced]
+        statements.append(insert_principal(columns, created))
+        statements.append(insert_credential(key.id, "api_secret", secret, at, public_id=key.api_key))
+        return Write(
+            action="api_key.put", target=key.name, statements=statements, apply=apply, result=key, detail={"role": role}
+        )
+
     def delete(self, name: str) -> Write[None]:
         """Prepare the end of a key."""
         key = self._named(name).key
@@ -168,14 +225,11 @@ class ApiKeys:
         return Write(action="api_key.delete", target=name, statements=statements, apply=apply, result=None)
 
     def _check_new(self, name: str, api_key: str | None) -> None:
-        if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
-            raise Invalid(f"The name must begin with a letter and hold at most {_MAX_NAME} letters, digits, - and _.")
+        _check_name(name)
         if any(stored.key.name == name for stored in self._by_key.values()):
             raise AlreadyExists(f"The API key '{name}' already exists.")
         if api_key is not None:
-            # HTTP Basic separates the two halves by the first colon.
-            if not 0 < len(api_key) <= _MAX_API_KEY or ":" in api_key or not api_key.isprintable():
-                raise Invalid(f"An API key must have 1 to {_MAX_API_KEY} printable characters and no colon.")
+            _check_api_key(api_key)
             if api_key in self._by_key:
                 raise AlreadyExists("This API key already exists.")
         if len(self._by_key) >= MAX_API_KEYS:
@@ -186,6 +240,28 @@ class ApiKeys:
             if stored.key.name == name:
                 return stored
         raise NotFound(f"The API key '{name[:200]}' does not exist.")
+
+
+def _columns(key: ApiKey) -> dict[str, object]:
+    return {
+        "id": key.id,
+        "kind": "emqx_api_key",
+        "label": key.name,
+        "description": key.description,
+        "expires_at": to_microseconds(key.expires_at),
+        "http_role": key.role,
+    }
+
+
+def _check_name(name: str) -> None:
+    if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+        raise Invalid(f"The name must begin with a letter and hold at most {_MAX_NAME} letters, digits, - and _.")
+
+
+def _check_api_key(api_key: str) -> None:
+    # HTTP Basic separates the two halves by the first colon.
+    if not 0 < len(api_key) <= _MAX_API_KEY or ":" in api_key or not api_key.isprintable():
+        raise Invalid(f"An API key must have 1 to {_MAX_API_KEY} printable characters and no colon.")
 
 
 def _check(role: str, description: str, expires_at: float | None) -> ApiRole:

@@ -18,15 +18,15 @@ from .backup_archive import BackupEntry, Manifest, hash_file, write_archive
 from .errors import AlreadyExists, DatabaseDamaged, DatabaseTooNew, DatabaseUnavailable
 from .file_exchange import STAGING_NAME
 from .file_names import CREDENTIALS_NAME, OPERATOR_TOKEN_NAME
-from .known_databases import CONTROL, SESSIONS, KnownDatabase, is_gone, open_for_reading, read_pragma
+from .known_databases import CONTROL, HISTORY, SESSIONS, KnownDatabase, is_gone, open_for_reading, read_pragma
 from .sessions.opening import is_damage
 from .sessions.setting_aside import synchronise
 
 # A login is written before it can have a session, and deleted before its session ends. So sessions first: what the two
 # copies then disagree in is what a crash leaves, too, a session whose login is gone. The other way round there would be
 # sessions of logins that never were, and what was forbidden to somebody while the sessions were copied would be
-# allowed again by the restored database.
-_DATABASES = (SESSIONS, CONTROL)
+# allowed again by the restored database. Nothing depends on the history.
+_DATABASES = (HISTORY, SESSIONS, CONTROL)
 _SECRETS = (OPERATOR_TOKEN_NAME, CREDENTIALS_NAME, "jwt-key.pem")
 _MAX_SECRET = 1 << 20
 _PATIENCE = 10.0

@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import tarfile
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard, cast
+from typing import Any, BinaryIO, TypeGuard
 
-from .errors import StoreError
+from .plain_tar import BackupUnacceptable, PlainTar
+
+__all__ = ["ArchiveReader", "BackupEntry", "BackupUnacceptable", "Manifest", "hash_file", "write_archive"]
 
 MANIFEST_NAME = "manifest.json"
 _FORMAT = 1
@@ -24,10 +25,6 @@ _MAX_MANIFEST = 65_536
 _CHUNK = 1 << 20
 _COMPRESSION = 3
 """A backup competes with the server for its processor; more takes twice the time for a tenth of the size."""
-
-
-class BackupUnacceptable(StoreError):
-    """Say that a file is no backup, or none that this release can restore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +104,19 @@ class ArchiveReader:
 
     def __init__(self, stream: BinaryIO, known: Sequence[str]) -> None:
         """Read the manifest; `known` are the names that a backup may hold."""
-        self._stream = cast("BinaryIO", gzip.GzipFile(fileobj=stream, mode="rb"))
-        header = self._header()
+        self._tar = PlainTar(stream)
+        header = self._tar.header()
         if header is None or header.name != MANIFEST_NAME or header.size > _MAX_MANIFEST:
             raise BackupUnacceptable("The file is no backup: it does not begin with a manifest.")
-        data = self._read(header.size)
-        self._skip_padding(header.size)
+        data = self._tar.read(header.size)
+        self._tar.skip_padding(header.size)
         self.manifest = Manifest.from_json(data, known)
 
     def extract(self, folder: Path) -> None:
         """Write the files into `folder` (mode 0600), and find that they are those of the manifest."""
         missing = {entry.name: entry for entry in self.manifest.files}
         while missing:
-            header = self._header()
+            header = self._tar.header()
             if header is None:
                 raise BackupUnacceptable(f"The backup ends before {next(iter(missing))}.")
             entry = missing.pop(header.name, None)
@@ -131,40 +128,13 @@ class ArchiveReader:
         digest, left = hashlib.sha256(), entry.size
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             while left:
-                chunk = self._read(min(left, _CHUNK))
+                chunk = self._tar.read(min(left, _CHUNK))
                 digest.update(chunk)
                 file.write(chunk)
                 left -= len(chunk)
-        self._skip_padding(entry.size)
+        self._tar.skip_padding(entry.size)
         if digest.hexdigest() != entry.sha256:
             raise BackupUnacceptable(f"{entry.name} in the backup is not as it was when the backup was made.")
-
-    def _header(self) -> tarfile.TarInfo | None:
-        """Read the header of a plain file; None at the archive's end."""
-        block = self._read(tarfile.BLOCKSIZE)
-        if not any(block):
-            return None
-        try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
-        except (tarfile.HeaderError, ValueError):
-            raise BackupUnacceptable("The file is no backup: it is no tar archive.") from None
-        if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or header.size < 0:
-            raise BackupUnacceptable("The backup holds something that is no plain file.")
-        return header
-
-    def _skip_padding(self, size: int) -> None:
-        self._read(-size % tarfile.BLOCKSIZE)
-
-    def _read(self, size: int) -> bytes:
-        try:
-            data = self._stream.read(size)
-        except (gzip.BadGzipFile, zlib.error):
-            raise BackupUnacceptable("The file is no backup, or is damaged: it cannot be decompressed.") from None
-        except EOFError:
-            data = b""
-        if len(data) < size:
-            raise BackupUnacceptable("The backup is not whole: it ends too early.")
-        return data
 
 
 def _entry(value: Any) -> BackupEntry:

@@ -7,10 +7,12 @@ made anew, though its row stays until the next sweep.
 import logging
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Unpack, cast, get_args
 
+from .audit_details import names
 from .ban_index import EXPRESSION_TYPES, BanIndex, Target
 from .database import Database, Statement
 from .errors import AlreadyExists, Invalid, NotFound
@@ -99,6 +101,17 @@ class Bans:
         """
         return await self._writer.write(lambda now: self._create(who_type, who, by, reason, at, until, now), **origin)
 
+    async def put(self, bans: Sequence[Ban], **origin: Unpack[Origin]) -> int:
+        """Have these bans in place of those of the same targets, in one transaction; return how many were not there.
+
+        Those that have ended are left out. Raises Invalid, and has then written none.
+        """
+        return await self._writer.write(lambda now: self._put_many(bans, now), **origin)
+
+    def stored(self) -> Sequence[Ban]:
+        """Return all bans, those that have ended until the next sweep, too."""
+        return [*self._in_order]
+
     async def delete(self, who_type: str, who: str, **origin: Unpack[Origin]) -> None:
         """Let somebody in again; raise NotFound where there is no such ban."""
         await self._writer.write(lambda now: self._delete(who_type, who, now), **origin)
@@ -138,6 +151,51 @@ class Bans:
             result=ban,
             change=_change(target),
             detail={"by": by, "reason": reason, "until": ban.until},
+        )
+
+    def _put_many(self, bans: Sequence[Ban], now: int) -> Write[int]:
+        coming: dict[_Key, tuple[Target, Ban]] = {}
+        rows: dict[_Key, tuple[object, ...]] = {}
+        expressions = 0
+        for given in bans:
+            target = Target.parse(_check_type(given.who_type), given.who)
+            check_text(given.by, "name of who bans", _MAX_BY)
+            check_text(given.reason, "reason", _MAX_REASON)
+            begins = _check_time(given.at, "time of the ban")
+            ends = None if given.until is None else _check_time(given.until, "end of the ban")
+            ban = replace(given, who=target.who, at=begins / 1_000_000, until=to_seconds(ends))
+            key = _key(ban)
+            if (ends is not None and ends <= now) or self._by_key.get(key, (None, None))[1] == ban:
+                continue
+            rows[key] = (*key, ban.by, ban.reason, begins, ends)
+            if key not in coming and key not in self._by_key and target.who_type in EXPRESSION_TYPES:
+                expressions += 1
+            coming[key] = (target, ban)
+        if len(self._by_key.keys() | coming.keys()) > MAX_BANS:
+            raise Invalid(f"There must not be more than {MAX_BANS} bans.")
+        if self._index.expressions + expressions > MAX_EXPRESSIONS:
+            raise Invalid(f"There must not be more than {MAX_EXPRESSIONS} bans by regular expression.")
+        index = BanIndex(self._clock)
+        for target, ban in coming.values():
+            index.put(target, ban)
+
+        def is_meant(client_id: str, username: str | None, peer_host: str) -> bool:
+            if index.find(client_id, peer_host) is not None:
+                return True
+            return username is not None and index.find_username(username) is not None
+
+        def apply() -> None:
+            for target, ban in coming.values():
+                self._put(target, ban)
+
+        return Write(
+            action="ban.put",
+            target=f"{len(coming)} bans",
+            statements=[Statement(_PUT, [*rows.values()])],
+            apply=apply,
+            result=len(coming),
+            change=Change(banned=is_meant) if coming else NO_CHANGE,
+            detail={"bans": names(f"{kind}:{who}" for kind, who in coming)},
         )
 
     def _delete(self, who_type: str, who: str, now: int) -> Write[None]:

@@ -10,9 +10,11 @@ from .access_replacement import AccessConfiguration, AccessReplacement
 from .acl.access import ClientAccess
 from .acl.client_facts import ClientFacts
 from .admission import Admission, Attempt, Verdict
-from .api_keys import ApiKeys
+from .api_keys import ApiKeys, NewApiKey
 from .audit import Audit, check_bounds
 from .authentication import Authentication
+from .authenticators.chain import Authenticators
+from .authenticators.token_rights import TokenRights
 from .background_work import collection_paused
 from .bans import Bans
 from .configurations import Configurations
@@ -21,6 +23,7 @@ from .credentials.login_limiter import LoginLimiter
 from .credentials.passwords import Passwords
 from .credentials.scram_login import DEFAULT_ITERATIONS, ScramExchange, ScramLogins, check_iterations
 from .credentials.stored_secrets import PLAIN, StoredSecret
+from .dashboard_users import DashboardUsers
 from .database import Database
 from .default_access import DefaultAccess
 from .errors import Invalid
@@ -30,12 +33,13 @@ from .integrations import Integrations
 from .layers import Layers
 from .login_batches import FEW, create_many, is_there
 from .login_values import LoginChange, LoginChanges, LoginValues, NewLogin
-from .logins import Logins
+from .logins import Logins, StoredLogin
 from .memberships import Memberships
 from .operators import Operators
 from .records import UNSET, ApiKey, Change, Login, Operation, Permission, Rule, Unset
 from .roles import Roles
 from .rules import LONG, Rules, check_rules, compile_rules
+from .sources import Sources
 from .tenants import DEFAULT_TENANT, Tenants
 from .writer import Origin, Write, Writer
 
@@ -95,6 +99,7 @@ class Directory:
         self.bans = Bans(writer, clock)
         self.audit = Audit(database, clock)
         self.configurations = Configurations(writer)
+        self.sources = Sources(writer, self.configurations, self._defaults, clock, self._rules.count)
         logins.on_forget(memberships.forget_principals)
         self._replacement = AccessReplacement(
             self.tenants, logins, self.roles, self.groups, memberships, self._defaults
@@ -106,14 +111,21 @@ class Directory:
             self.groups,
             self.integrations,
             self._defaults,
+            self.sources,
             enforce_on_delivery=options.enforce_on_delivery,
         )
         self._passwords = Passwords(wait_limit=options.password_wait_limit, scram_iterations=options.scram_iterations)
         limiter = LoginLimiter(clock, options.max_login_failures)
+        self.dashboard_users = DashboardUsers(writer, self._passwords, LoginLimiter(clock, options.max_login_failures))
         self._admission = admission = Admission(logins, self.tenants, self.integrations, self.bans, clock)
         self._scram = ScramLogins(logins, admission, limiter, self._passwords, options.scram_iterations)
-        self._derivation = KeyDerivation(self._scram, logins, self._passwords, writer)
-        self._authentication = Authentication(logins, self._passwords, limiter, admission, self._derivation.consider)
+        self.authenticators = Authenticators(
+            writer, self.configurations, logins, self.tenants, self._passwords, self._scram, clock
+        )
+        self._derivation = KeyDerivation(self._scram, logins, self._passwords, writer, self.authenticators.keeps_form)
+        self._authentication = Authentication(
+            logins, self._passwords, limiter, admission, self._derivation.consider, self.authenticators
+        )
         self._housekeeping = Housekeeping(
             self.bans, self.audit, retention_days=options.audit_retention_days, max_entries=options.audit_max_entries
         )
@@ -166,8 +178,11 @@ class Directory:
             self.integrations,
             self.bans,
             self.configurations,
+            self.sources,
             self._api_keys,
             self._operators,
+            self.dashboard_users,
+            self.authenticators,
             self._scram,
         )
         with collection_paused():
@@ -178,6 +193,7 @@ class Directory:
     async def close(self) -> None:
         """Finish the writes under way, stop the threads and close the database."""
         await self._housekeeping.close()
+        await self.authenticators.close()
         await self._derivation.close()
         await self._writer.close()
         self._passwords.close()
@@ -208,6 +224,10 @@ class Directory:
         attempt = Attempt(client_id, username, peer_host)
         return self._authentication.authenticate(attempt, password, allow_anonymous=allow_anonymous)
 
+    def admit_unchecked(self, client_id: str, username: str | None, *, peer_host: str = "") -> Verdict:
+        """Decide on a client that need not prove anything; it is nobody's login."""
+        return self._admission.unchecked(Attempt(client_id, username, peer_host))
+
     def authenticate_certified(self, username: str, *, client_id: str = "", peer_host: str = "") -> Verdict:
         """Decide on a client whose user name a certificate proved; it needs no password, but a login."""
         return self._authentication.authenticate_certified(Attempt(client_id, username, peer_host))
@@ -227,10 +247,11 @@ class Directory:
         peer_host: str = "",
         listener: str = "",
         previous: ClientAccess | None = None,
+        rights: TokenRights | None = None,
     ) -> ClientAccess:
         """Return what a client may do as of this generation; `previous` is what it was given before."""
         facts = ClientFacts(client_id, username, peer_host, listener)
-        return self._layers.build(self.generation, facts, principal, previous)
+        return self._layers.build(self.generation, facts, principal, previous, rights)
 
     def principal_of(self, client_id: str, username: str | None) -> str | None:
         """Return the id of the login that counts for an authenticated client; None for an anonymous one."""
@@ -249,6 +270,10 @@ class Directory:
         login = None if principal is None else self.login_by_id(principal)
         return [*self._admission.refusals(login, Attempt(client_id, username, peer_host))]
 
+    async def note(self, action: str, target: str, **origin: Unpack[Origin]) -> None:
+        """Put into the audit log what was done without changing anything."""
+        await self._writer.write(lambda at: Write(action, target, [], lambda: None, None), **origin)
+
     # Logins
 
     def login(self, login_type: str, login: str) -> Login | None:
@@ -263,6 +288,14 @@ class Directory:
     def logins(self, login_type: str) -> Sequence[Login]:
         """Return all logins of a type, oldest first."""
         return self._logins.of_type(login_type)
+
+    def stored_logins(self) -> Sequence[StoredLogin]:
+        """Return all logins with what is kept of their passwords, for a backup."""
+        return self._logins.stored()
+
+    def is_plain(self, login: Login) -> bool:
+        """Tell whether a login is the operator's own and no facade's with a model of its own."""
+        return self.authenticators.is_plain(login)
 
     async def create_login(
         self,
@@ -416,6 +449,18 @@ class Directory:
             lambda at: self._rules.create(subject_type, compiled), in_thread=count > LONG, **origin
         )
 
+    async def put_rules(
+        self, subject_type: str, entries: Iterable[tuple[str, Iterable[Rule]]], **origin: Unpack[Origin]
+    ) -> None:
+        """Set the rules of several subjects, whether they have a record or not."""
+        compiled = [(subject, await compile_rules(rules)) for subject, rules in entries]
+        count = sum(len(lists.rules) for _, lists in compiled)
+        await self._writer.write(lambda at: self._rules.put(subject_type, compiled), in_thread=count > LONG, **origin)
+
+    def stored_rules(self, subject_type: str) -> Sequence[tuple[str, tuple[Rule, ...]]]:
+        """Return the records of a type, for a backup."""
+        return self._rules.stored(subject_type)
+
     async def delete_rules(self, subject_type: str, subject: str = "", **origin: Unpack[Origin]) -> None:
         """Delete a subject's record."""
         await self._writer.write(lambda at: self._rules.delete(subject_type, subject), **origin)
@@ -452,6 +497,10 @@ class Directory:
         """Return the key if the secret is right and the key is enabled and in date."""
         return self._api_keys.verify(api_key, secret, self._clock())
 
+    def has_ended(self, key: ApiKey) -> bool:
+        """Tell whether the time of a key is over."""
+        return key.expires_at is not None and key.expires_at <= self._clock()
+
     async def create_api_key(
         self,
         name: str,
@@ -461,12 +510,20 @@ class Directory:
         description: str = "",
         api_key: str | None = None,
         secret: str | None = None,
+        enabled: bool = True,
         **origin: Unpack[Origin],
     ) -> tuple[ApiKey, str]:
         """Create a key and return it with its secret, which cannot be had again."""
         return await self._writer.write(
             lambda at: self._api_keys.create(
-                name, role, expires_at=expires_at, description=description, api_key=api_key, secret=secret, at=at
+                name,
+                role,
+                expires_at=expires_at,
+                description=description,
+                api_key=api_key,
+                secret=secret,
+                enabled=enabled,
+                at=at,
             ),
             **origin,
         )
@@ -493,15 +550,27 @@ class Directory:
         """Delete a key; it is refused from now on."""
         await self._writer.write(lambda at: self._api_keys.delete(name), **origin)
 
+    async def put_api_key(self, new: NewApiKey, **origin: Unpack[Origin]) -> None:
+        """Have this key and no other under its public half and its name; nothing is written where that is so."""
+        if not self._api_keys.holds(new):
+            await self._writer.write(lambda at: self._api_keys.put(new, at), **origin)
+
+    def stored_api_keys(self) -> Sequence[tuple[ApiKey, StoredSecret]]:
+        """Return all API keys with what is kept of their secrets, for a backup."""
+        return self._api_keys.stored()
+
     async def create_dashboard_user(self, name: str, password: str, **origin: Unpack[Origin]) -> None:
         """Create a dashboard user with the role administrator."""
-        self._operators.check_new_user(name, password)
-        secret = await self._passwords.hash(password)
-        await self._writer.write(lambda at: self._operators.create_user(name, secret, at), **origin)
+        await self.dashboard_users.create(name, password, **origin)
 
     async def create_bunkerm_key(self, **origin: Unpack[Origin]) -> str:
         """Create a key to BunkerM's facade and return it; it cannot be had again."""
         return await self._writer.write(lambda at: self._operators.create_token("bunkerm_key", at), **origin)
+
+    async def set_bunkerm_key(self, key: str, **origin: Unpack[Origin]) -> None:
+        """Have this key to BunkerM's facade and no other; nothing is written where that is so."""
+        if not self.verify_bunkerm_key(key):
+            await self._writer.write(lambda at: self._operators.set_token("bunkerm_key", key, at), **origin)
 
     async def create_operator_token(self, **origin: Unpack[Origin]) -> str:
         """Create an operator token and return it; it cannot be had again."""

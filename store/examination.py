@@ -15,6 +15,7 @@ from .file_exchange import STAGING_NAME
 from .known_databases import (
     CONTROL,
     DATABASES,
+    HISTORY,
     SESSIONS,
     KnownDatabase,
     holds_something,
@@ -194,6 +195,8 @@ def _examine_database(path: Path, database: KnownDatabase, *, full: bool) -> Ite
         )
     elif state == "missing" and database is SESSIONS:
         yield Finding(name, "ok", f"There is no {name} yet: it is made when the server starts with a journal.")
+    elif state == "missing" and database is HISTORY:
+        yield Finding(name, "ok", f"There is no {name} yet: it is made when the server starts.")
     elif state == "missing":
         yield Finding(
             name, "problem", f"There is no {name} in the data directory: restore a backup, or start the server."
@@ -211,7 +214,8 @@ def _examine_database(path: Path, database: KnownDatabase, *, full: bool) -> Ite
         text = f"{name} is sound: {reason}, {_size(size)}, write-ahead log {_size(logged)}"
         large = logged > max(size, _LARGE_LOG)
         yield Finding(name, "warning" if large else "ok", f"{text}{_LARGE if large else ''}.")
-        yield from _examine_rows(path, database)
+        if database is not HISTORY:  # its rows do not refer to each other
+            yield from _examine_rows(path, database)
 
 
 def _examine_rows(path: Path, database: KnownDatabase) -> Iterator[Finding]:
@@ -299,4 +303,5 @@ _LARGE = "; it is folded into the database when the server stops"
 _ADVICE = {
     CONTROL.name: "restore a backup, or recover what can be read with `wardenmq doctor --repair`",
     SESSIONS.name: "recover what can be read with `wardenmq doctor --repair`; the server's next start sets it aside",
+    HISTORY.name: "recover what can be read with `wardenmq doctor --repair`; the server's next start sets it aside",
 }

@@ -17,6 +17,8 @@ from .directory import Directory, Origin
 from .errors import DatabaseUnavailable
 from .file_names import CREDENTIALS_NAME, DATABASE_NAME, OPERATOR_TOKEN_NAME
 from .records import Rule
+from .source_order import FileSource
+from .sources import FIRST_FILE
 
 _STAGING_NAME = ".first-run"
 _PASSWORD_BYTES = 18
@@ -37,10 +39,13 @@ class InitialCredentials:
     mqtt_password: str = field(repr=False)
 
 
-async def first_run(data_dir: Path, *, scram_iterations: int = DEFAULT_ITERATIONS) -> InitialCredentials | None:
+async def first_run(
+    data_dir: Path, *, scram_iterations: int = DEFAULT_ITERATIONS, bunkerm_key: str | None = None
+) -> InitialCredentials | None:
     """Create database, credentials file and operator token where there is no database yet, else return None.
 
-    The caller owns the data directory's lock. Raises a StoreError; the data directory then holds no database.
+    What is not given is generated. The caller owns the data directory's lock. Raises a StoreError; the data directory
+    then holds no database.
     """
     staging = data_dir / _STAGING_NAME
     try:
@@ -50,7 +55,7 @@ async def first_run(data_dir: Path, *, scram_iterations: int = DEFAULT_ITERATION
         raise DatabaseUnavailable(f"The data directory {data_dir} cannot be written: {error.strerror}.") from error
     directory = await Directory.open(staging / DATABASE_NAME, scram_iterations=scram_iterations)
     try:
-        credentials = await _create(directory)
+        credentials = await _create(directory, bunkerm_key)
     finally:
         await directory.close()
     try:
@@ -84,7 +89,11 @@ def _prepare(data_dir: Path, staging: Path) -> bool:
     return True
 
 
-async def _create(directory: Directory) -> InitialCredentials:
+async def _create(directory: Directory, bunkerm_key: str | None) -> InitialCredentials:
+    if bunkerm_key is None:
+        bunkerm_key = await directory.create_bunkerm_key(**_ORIGIN)
+    else:
+        await directory.set_bunkerm_key(bunkerm_key, **_ORIGIN)
     key, api_secret = await directory.create_api_key(
         "default", "administrator", description="Created at first start", **_ORIGIN
     )
@@ -95,12 +104,13 @@ async def _create(directory: Directory) -> InitialCredentials:
     # A rule like any other, so that it is seen where rules are seen and goes when it is deleted.
     everything = Rule(topic="#", permission="allow", action="all")
     await directory.set_rules("username", "mqtt", [everything], **_ORIGIN)
+    await directory.sources.update(FileSource(FIRST_FILE), **_ORIGIN)
     return InitialCredentials(
         api_key=key.api_key,
         api_secret=api_secret,
         dashboard_user="admin",
         dashboard_password=dashboard_password,
-        bunkerm_api_key=await directory.create_bunkerm_key(**_ORIGIN),
+        bunkerm_api_key=bunkerm_key,
         operator_token=await directory.create_operator_token(**_ORIGIN),
         mqtt_username="mqtt",
         mqtt_password=mqtt_password,

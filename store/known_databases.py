@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import migrations
-from .file_names import DATABASE_NAME, SESSIONS_NAME
+from .file_names import DATABASE_NAME, HISTORY_NAME, SESSIONS_NAME
+from .history.opening import APPLICATION_ID as HISTORY_APPLICATION_ID
+from .history.opening import MIGRATIONS as HISTORY_MIGRATIONS
 from .sessions.opening import APPLICATION_ID as SESSIONS_APPLICATION_ID
 from .sessions.opening import MIGRATIONS as SESSIONS_MIGRATIONS
 from .sessions.setting_aside import side_file
@@ -37,7 +39,8 @@ class KnownDatabase:
 
 CONTROL = KnownDatabase(DATABASE_NAME, migrations.APPLICATION_ID, Path(__file__).with_name("migrations"))
 SESSIONS = KnownDatabase(SESSIONS_NAME, SESSIONS_APPLICATION_ID, SESSIONS_MIGRATIONS)
-DATABASES = (CONTROL, SESSIONS)
+HISTORY = KnownDatabase(HISTORY_NAME, HISTORY_APPLICATION_ID, HISTORY_MIGRATIONS)
+DATABASES = (CONTROL, SESSIONS, HISTORY)
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

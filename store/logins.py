@@ -103,6 +103,14 @@ class Logins:
         """Return all logins of a type, oldest first."""
         return [stored.login for stored in self._index.by_name[check_login_type(login_type)].values()]
 
+    def stored(self) -> list[StoredLogin]:
+        """Return all logins with their secrets, of both types."""
+        return [*self._index.by_id.values()]
+
+    def count(self, login_type: LoginType) -> int:
+        """Return how many logins of a type there are."""
+        return len(self._index.by_name[login_type])
+
     def of_tenant(self, tenant: str) -> list[Login]:
         """Return all logins of a tenant."""
         return [stored.login for stored in self._index.by_id.values() if stored.login.tenant == tenant]

@@ -103,6 +103,14 @@ class Rules:
         """Return the subjects of a type that have a record, in alphabetical order."""
         return sorted(self._rules[_check_subject_type(subject_type)])
 
+    def stored(self, subject_type: str) -> list[tuple[str, tuple[Rule, ...]]]:
+        """Return the records of a type, oldest first."""
+        return [*self._rules[_check_subject_type(subject_type)].items()]
+
+    def count(self) -> int:
+        """Count the subjects that have a record; all together is one."""
+        return sum(map(len, self._rules.values()))
+
     def policy(self, subject_type: SubjectType, subject: str) -> Policy | None:
         """Return a subject's rules compiled, None where it has none."""
         rules = self._rules[subject_type].get(subject)
@@ -158,6 +166,13 @@ class Rules:
             seen.add(subject)
             lists.append((subject, rules))
         return self._write("rules.create", checked, lists)
+
+    def put(self, subject_type: str, entries: Iterable[tuple[str, CompiledRules]]) -> Write[None]:
+        """Prepare lists for subjects, whether they have any or not; of one that is named twice the last one counts."""
+        lists = dict(entries)
+        for subject in lists:
+            _check_subject(subject_type, subject)
+        return self._write("rules.put", _check_subject_type(subject_type), [*lists.items()])
 
     def delete(self, subject_type: str, subject: str) -> Write[None]:
         """Prepare the end of a subject's record; raise NotFound where it has none."""

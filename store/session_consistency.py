@@ -126,6 +126,13 @@ RULES = (
     ),
     Rule(
         "subscriptions",
+        # Without it, rights are asked about the filter that there is.
+        f"IFNULL(asked, 0) <> '' AND ({_NO_FILTER.format('asked')})",
+        "subscriptions that were asked for with a filter that is none",
+        repair="asked = ''",
+    ),
+    Rule(
+        "subscriptions",
         _any(
             _NO_FILTER.format("topic_filter"),
             _NO_QOS.format("qos"),
@@ -134,6 +141,15 @@ RULES = (
             f"identifier IS NOT NULL AND ({_not_within('identifier', 1, 268_435_455)})",
         ),
         "subscriptions with impossible values",
+    ),
+    *(
+        Rule(
+            table,
+            _NO_MOMENT.format("published_at"),
+            f"{words} messages published at an impossible time",
+            repair="published_at = 0.0",
+        )
+        for table, words in (("messages", "owed"), ("retained", "retained"), ("delayed", "delayed"))
     ),
     Rule("messages", _NO_TEXT.format("sender"), "messages whose publisher's name cannot be read", repair="sender = ''"),
     Rule(
@@ -199,6 +215,25 @@ RULES = (
             _NO_MOMENT_OR_NULL.format("expires_at"),
         ),
         "retained messages with impossible values",
+    ),
+    Rule(
+        "delayed",
+        _NO_TEXT.format("sender"),
+        "delayed messages whose publisher's name cannot be read",
+        repair="sender = ''",
+    ),
+    Rule(
+        "delayed",
+        _any(
+            _not_within("id", 0, _MOST),
+            _each(_NO_MOMENT, "due", "delay"),
+            _NO_NAME.format("topic"),
+            _each(_NO_BLOB, "payload", "properties"),
+            _NO_QOS.format("qos"),
+            _NO_FLAG.format("retain"),
+            _NO_MOMENT_OR_NULL.format("expires_at"),
+        ),
+        "delayed messages with impossible values",
     ),
     Rule("subscriptions", _NO_SESSION, "subscriptions without a session"),
     Rule("deliveries", _NO_SESSION, "deliveries without a session"),

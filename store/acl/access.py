@@ -8,10 +8,12 @@ from ..errors import Invalid
 from ..records import RECEIVE, SUBSCRIBE
 from .binding import Binding
 from .client_facts import ClientFacts
-from .decision_cache import DecisionCache
+from .decision_cache import DEFAULT_LIMITS, CacheLimits, DecisionCache, KeptDecision
 from .explanation import DecidedBy, Explanation, LayerAnswer, LayerKind
+from .file_rules import FileRule
 from .patterns import CONTROL
 from .policy import RECEIVE_AS_SUBSCRIBED, WILDCARD_GUARD, Policy
+from .tallies import NOWHERE, Place
 from .topic_trie import Entry
 
 
@@ -22,6 +24,7 @@ class Layer(NamedTuple):
     name: str
     """The client id, user name, login, role, or "GROUP/ROLE"; empty for all."""
     policy: Policy
+    place: Place = NOWHERE
 
 
 class ClientAccess:
@@ -33,6 +36,7 @@ class ClientAccess:
         "_decisions",
         "_defaults",
         "_depth",
+        "_last",
         "_receive",
         "_sensitive",
         "checks_delivery",
@@ -51,8 +55,13 @@ class ClientAccess:
         confined: bool,
         receive: int,
         previous: "ClientAccess | None",
+        last: Place,
+        limits: CacheLimits,
     ) -> None:
-        """Take what decides; `receive` is the kind of RECEIVE, `previous` where bindings and decisions come from."""
+        """Take what decides; `receive` is the kind of RECEIVE, `previous` where bindings and decisions come from.
+
+        `last` is the place behind all layers.
+        """
         self.generation = generation
         self.layers = layers
         """In the order in which they are asked. The first that has an answer decides."""
@@ -61,20 +70,23 @@ class ClientAccess:
         """Whether everything is denied that the layers do not allow."""
         self._defaults = defaults
         self._receive = receive
-        known = dict(previous._asked) if previous is not None and previous.facts == facts else {}
-        asked: list[tuple[Policy, Binding]] = []
+        self._last = last
+        known: dict[Policy, Binding] = {}
+        if previous is not None and previous.facts == facts:
+            known = {policy: binding for policy, binding, _ in previous._asked}
+        asked: list[tuple[Policy, Binding, Place]] = []
         depth, sensitive = 1, 0
-        for _, _, policy in layers:
-            asked.append((policy, known.get(policy) or policy.bind(facts)))
+        for _, _, policy, place in layers:
+            asked.append((policy, known.get(policy) or policy.bind(facts), place))
             depth = max(depth, policy.depth)
             sensitive |= policy.sensitive
         self._asked = tuple(asked)
         self._depth = depth
         self._sensitive = sensitive
-        if previous is not None and previous._decides_like(self):
+        if previous is not None and previous._cache.limits is limits and previous._decides_like(self):
             self._cache = previous._cache
         else:
-            self._cache = DecisionCache()
+            self._cache = DecisionCache(limits)
         self._decisions = self._cache.decisions
         self.checks_delivery = self._needs_delivery_checks()
         """Whether deliveries must be checked one by one (RECEIVE), because a subscription may bring some that are not
@@ -97,8 +109,16 @@ class ClientAccess:
         if self._sensitive & operation:
             self._cache.keep_variant(operation, topic, variant, allowed)
         else:
-            self._cache.keep(operation, topic, allowed)
+            self._cache.keep(operation, topic, variant, allowed)
         return allowed
+
+    def kept(self) -> list[KeptDecision]:
+        """List the decisions on publishes and subscriptions that are remembered, oldest first."""
+        return [kept for kept in self._cache.all() if kept.operation != RECEIVE]
+
+    def forget(self) -> None:
+        """Remember no decision any more."""
+        self._cache.clear()
 
     def _decide(self, operation: int, topic: str, qos: int, retain: bool) -> bool:
         """Decide without the cache."""
@@ -109,12 +129,17 @@ class ClientAccess:
                 return False
         asked = self._receive if operation == RECEIVE else operation
         words = topic.split("/", self._depth)
-        for policy, binding in self._asked:
+        for policy, binding, place in self._asked:
             if policy.operations & asked:
                 entry = policy.find(asked, topic, words, qos, retain, binding)
                 if entry is not None:
+                    if place is not NOWHERE and operation != RECEIVE:
+                        place.tell(entry.allow)
                     return entry.allow
-        return self._fall_back(operation, topic)[0]
+        allowed = self._fall_back(operation, topic)[0]
+        if operation != RECEIVE:
+            self._last.tell(allowed)
+        return allowed
 
     def explain(self, operation: int, topic: str, qos: int, retain: bool) -> Explanation:
         """Decide anew and say why; raise Invalid for a topic name or filter that no client could use."""
@@ -129,7 +154,7 @@ class ClientAccess:
         asked = self._receive if operation == RECEIVE else operation
         answers: list[LayerAnswer] = []
         words = topic.split("/")
-        for layer, (policy, binding) in zip(self.layers, self._asked, strict=True):
+        for layer, (policy, binding, _) in zip(self.layers, self._asked, strict=True):
             entry = policy.find(asked, topic, words, qos, retain, binding)
             answers.append(_answer(layer, entry))
             if entry is not None:
@@ -148,7 +173,11 @@ class ClientAccess:
     def _decides_like(self, other: "ClientAccess") -> bool:
         return (
             len(self.layers) == len(other.layers)
-            and all(old.policy is new.policy for old, new in zip(self.layers, other.layers, strict=True))
+            and self._last == other._last
+            and all(
+                old.policy is new.policy and old.place == new.place
+                for old, new in zip(self.layers, other.layers, strict=True)
+            )
             and self.facts == other.facts
             and self.confined == other.confined
             and self._receive == other._receive
@@ -156,7 +185,7 @@ class ClientAccess:
         )
 
     def _needs_delivery_checks(self) -> bool:
-        for policy, binding in self._asked:
+        for policy, binding, _ in self._asked:
             if policy.hides(binding, self._receive):
                 return True
         # Nothing is hidden, so what a rule allows to subscribe to it allows to receive too. What is left are
@@ -177,16 +206,19 @@ def build_access(
     confined: bool,
     enforce_on_delivery: bool = True,
     previous: ClientAccess | None = None,
+    last: Place = NOWHERE,
+    limits: CacheLimits = DEFAULT_LIMITS,
 ) -> ClientAccess:
     """Put together what a client may do.
 
     `confined` clients are denied what their layers do not allow, and are not asked about under the layer of all.
     `enforce_on_delivery` is whether the subscribe rules of user names, client ids and all hide deliveries too. Where
     `previous` decides by the very same policies, its decisions stay known; `defaults` must not be altered afterwards.
+    `last` is where the defaults stand in the order of the sources; `limits` is what is kept of the decisions.
     """
     asked = tuple([layer for layer in layers if layer.kind != "all"]) if confined else tuple(layers)
     receive = RECEIVE if enforce_on_delivery else RECEIVE_AS_SUBSCRIBED
-    return ClientAccess(generation, asked, facts, defaults, confined, receive, previous)
+    return ClientAccess(generation, asked, facts, defaults, confined, receive, previous, last, limits)
 
 
 def _answer(layer: Layer, entry: Entry | None) -> LayerAnswer:
@@ -195,4 +227,7 @@ def _answer(layer: Layer, entry: Entry | None) -> LayerAnswer:
     written = layer.policy.written(entry)
     if written is None:
         return LayerAnswer(layer.kind, layer.name, entry.allow, wildcard_guard=entry is WILDCARD_GUARD)
-    return LayerAnswer(layer.kind, layer.name, entry.allow, rule=written[1], position=written[0])
+    position, rule = written
+    if isinstance(rule, FileRule):
+        position = rule.line - 1
+    return LayerAnswer(layer.kind, layer.name, entry.allow, rule=rule, position=position)

@@ -1,9 +1,10 @@
 """What the rules of one subject mean for one client: its texts for the placeholders, and which conditions hold."""
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from .client_facts import ClientFacts
-from .conditions import Circumstances, CompiledCondition
+from .conditions import Circumstances
 from .patterns import Template
 from .topic_trie import Entries, Entry, Texts
 
@@ -11,13 +12,19 @@ _SHORT_LIST = 8
 """Entries of one filter whose conditions are looked at one by one each time."""
 
 
+class Question(Protocol):
+    """Be asked about a client; None is for what cannot be found out."""
+
+    def holds(self, circumstances: Circumstances) -> bool | None: ...
+
+
 class Binding:
     """Hold one client's values; conditions are worked out when first asked for, and never again."""
 
-    __slots__ = ("_circumstances", "_conditions", "_held", "_usable", "conditional", "texts")
+    __slots__ = ("_circumstances", "_conditions", "_facts", "_held", "_usable", "conditional", "texts")
 
     def __init__(
-        self, templates: Iterable[Template], conditions: Sequence[CompiledCondition | None], facts: ClientFacts
+        self, templates: Iterable[Template], conditions: Sequence[Question | None], facts: ClientFacts
     ) -> None:
         """Take what the rules need to know; a condition that is None is one that nobody can ask any more."""
         texts: dict[str, list[tuple[str, bool]]] = {}
@@ -29,18 +36,21 @@ class Binding:
         self.conditional = bool(conditions)
         """Whether entries must go through `usable`."""
         self._conditions = conditions
-        self._circumstances = Circumstances(facts) if conditions else None
+        self._facts = facts
+        self._circumstances: Circumstances | None = None
         self._held: dict[int, bool | None] = {}
         self._usable: dict[int, tuple[Entries, Entries]] = {}
 
     def holds(self, condition: int | None, allow: bool) -> bool:
         """Tell whether a rule's condition holds; where that cannot be found out, a deny's does and an allow's not."""
-        if condition is None or self._circumstances is None:
+        if condition is None:
             return True
         try:
             held = self._held[condition]
         except KeyError:
             compiled = self._conditions[condition]
+            if self._circumstances is None:
+                self._circumstances = Circumstances(self._facts)
             held = self._held[condition] = None if compiled is None else compiled.holds(self._circumstances)
         return not allow if held is None else held
 

@@ -5,8 +5,10 @@ from typing import Literal
 
 from ..records import RoleAcl, Rule
 
-LayerKind = Literal["clientid", "username", "derived", "role", "group", "all"]
-DecidedBy = Literal["clientid", "username", "derived", "role", "group", "all", "confined", "reserved", "default"]
+LayerKind = Literal["token", "file", "clientid", "username", "derived", "role", "group", "all"]
+DecidedBy = Literal[
+    "token", "file", "clientid", "username", "derived", "role", "group", "all", "confined", "reserved", "default"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +17,13 @@ class LayerAnswer:
 
     kind: LayerKind
     name: str
-    """The client id, user name, login, role, or "GROUP/ROLE"; empty for all."""
+    """The client id, user name, login, role, or "GROUP/ROLE"; empty for all, the file and a token."""
     allowed: bool | None
     """None where none of its rules fits."""
     rule: Rule | RoleAcl | None = None
     """The rule that fits, as it was written."""
     position: int | None = None
-    """The rule's place in its list, the first being 0."""
+    """The rule's place in its list, the first being 0; of a rule of the file, its line."""
     wildcard_guard: bool = False
     """Whether it was not a rule that decided, but that the role allows no wildcard subscriptions."""
 

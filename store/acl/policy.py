@@ -16,8 +16,10 @@ from ..records import PUBLISH, RECEIVE, SUBSCRIBE, AclType, Condition, Role, Rol
 from .binding import Binding
 from .client_facts import ClientFacts
 from .conditions import CompiledCondition
+from .file_rules import FileRule
 from .patterns import CONTROL, LITERAL_PREFIX, LITERAL_TYPES, Template, parse_acl_pattern, parse_pattern
 from .topic_trie import ALL_QOS, Entries, Entry, Levels, Row, TopicTrie
+from .who import CompiledWho, Who
 
 RECEIVE_AS_SUBSCRIBED = 16
 """The operation RECEIVE where denies of subscribe rules are not to hide anything."""
@@ -61,6 +63,7 @@ class Policy:
         "_guards_wildcards",
         "_hiding",
         "_of_everybody",
+        "_only_denies",
         "_positions",
         "_rules",
         "_templates",
@@ -78,7 +81,7 @@ class Policy:
         rows: Sequence[Row],
         *,
         positions: Sequence[int] | None = None,
-        conditions: Mapping[Condition, int] | None = None,
+        conditions: Mapping[Condition | Who, int] | None = None,
         guards_wildcards: bool = False,
         unreceived: Collection[str] = (),
     ) -> None:
@@ -90,11 +93,12 @@ class Policy:
         self._rules = rules
         self._first_rank = 0
         self._positions = positions
+        self._only_denies = False
         self._trie = TopicTrie(rows)
         self.depth = self._trie.depth
         self.operations = SUBSCRIBE if guards_wildcards else 0
         """The operations, as a bit mask, about which it says anything."""
-        self._condition_numbers: Mapping[Condition, int] = conditions or {}
+        self._condition_numbers: Mapping[Condition | Who, int] = conditions or {}
         self._conditions = tuple([_compile(condition) for condition in self._condition_numbers])
         self._guards_wildcards = guards_wildcards
         self.unreceived = bool(unreceived)
@@ -115,7 +119,7 @@ class Policy:
             self.operations |= entry.operations
             if entry.qos_mask != ALL_QOS or entry.retain is not None:
                 self.sensitive |= entry.operations
-            if not entry.allow and entry.operations & _DELIVERIES:
+            if not entry.allow and entry.operations & _DELIVERIES and not _covers_what_it_meets(topic):
                 hiding[entry.operations & _DELIVERIES, entry.condition] = None
             if not isinstance(topic, str):
                 templates.update([(level.key, level) for level in topic if isinstance(level, Template)])
@@ -130,7 +134,7 @@ class Policy:
 
         Subscribe rules count for deliveries too (RECEIVE), so that a deny hides a topic from a wider subscription.
         """
-        conditions: dict[Condition, int] = {}
+        conditions: dict[Condition | Who, int] = {}
         rows: list[Row] = []
         for rank, rule in enumerate(in_slices(rules)):
             rows.extend(_rows_of_rule(rank, rule, conditions))
@@ -147,9 +151,9 @@ class Policy:
         conditions = {**self._condition_numbers}
         rank = policy._first_rank if first else policy._first_rank + len(rules)
         rows = tuple(_rows_of_rule(rank, rule, conditions))
-        if len(conditions) > len(self._conditions) and rule.condition is not None:
+        if len(conditions) > len(self._conditions):
             policy._condition_numbers = conditions
-            policy._conditions = (*self._conditions, _compile(rule.condition))
+            policy._conditions = (*self._conditions, _compile(next(reversed(conditions))))
         policy._trie = self._trie.with_rows(rows, first=first)
         policy.depth = policy._trie.depth
         policy._learn(rows)
@@ -194,6 +198,12 @@ class Policy:
             unreceived=tuple(topic for levels, topic in subscribed.items() if levels not in received),
         )
 
+    def without_allows(self) -> "Policy":
+        """Return a policy that has no answer where this one allows."""
+        policy = copy(self)
+        policy._only_denies = True
+        return policy
+
     def bind(self, facts: ClientFacts) -> Binding:
         """Work out what the rules mean for a client; once for a session is enough."""
         return self._of_everybody or Binding(self._templates, self._conditions, facts)
@@ -209,6 +219,12 @@ class Policy:
 
         `words` are its levels; what lies deeper than `depth` of them may be left in one.
         """
+        entry = self._find(operation, topic, words, qos, retain, binding)
+        return None if entry is not None and entry.allow and self._only_denies else entry
+
+    def _find(
+        self, operation: int, topic: str, words: list[str], qos: int, retain: bool, binding: Binding
+    ) -> Entry | None:
         if operation != SUBSCRIBE:
             found = self._trie.matching(topic, words, binding.texts)
             if binding.conditional:
@@ -246,13 +262,14 @@ def _first(lists: list[Entries], operation: int, qos_bit: int, retain: bool) -> 
     return best
 
 
-def _rows_of_rule(rank: int, rule: Rule, conditions: dict[Condition, int]) -> Iterator[Row]:
+def _rows_of_rule(rank: int, rule: Rule, conditions: dict[Condition | Who, int]) -> Iterator[Row]:
     mask = operations(rule)
     allow = rule.permission == "allow"
     qos = qos_mask(rule)
     condition = None
-    if rule.condition is not None and rule.condition != Condition():
-        condition = conditions.setdefault(rule.condition, len(conditions))
+    limit = rule.who if isinstance(rule, FileRule) else rule.condition
+    if limit is not None and limit != Condition():
+        condition = conditions.setdefault(limit, len(conditions))
     is_literal = rule.topic.startswith(LITERAL_PREFIX)
     text = rule.topic.removeprefix(LITERAL_PREFIX)
     topic = text if is_literal else parse_pattern(text)
@@ -267,6 +284,15 @@ def _rows_of_rule(rank: int, rule: Rule, conditions: dict[Condition, int]) -> It
         yield topic, Entry(rank, allow, SUBSCRIBE, qos, None, condition)
     if deliveries:
         yield tuple(text.split("/")) if is_literal else topic, Entry(rank, allow, deliveries, condition=condition)
+
+
+def _covers_what_it_meets(topic: str | Levels) -> bool:
+    """Tell whether a subscription that brings a topic of this filter is one that the filter covers as a whole.
+
+    So it is with `$SYS/#`, for no wildcard leads there. Such a deny refuses those subscriptions, and what it does not
+    refuse was allowed by a rule before it, which allows the deliveries too: it hides nothing.
+    """
+    return len(topic) == 2 and isinstance(topic[0], str) and topic[0][:1] == "$" and topic[1] == "#"
 
 
 def _deliveries(rule: Rule, is_literal: bool, qos: int) -> int:
@@ -284,9 +310,9 @@ def _deliveries(rule: Rule, is_literal: bool, qos: int) -> int:
     return 0 if is_literal or qos != ALL_QOS else RECEIVE
 
 
-def _compile(condition: Condition) -> CompiledCondition | None:
+def _compile(condition: Condition | Who) -> CompiledCondition | CompiledWho | None:
     try:
-        return CompiledCondition(condition)
+        return CompiledCondition(condition) if isinstance(condition, Condition) else CompiledWho(condition)
     except Invalid as error:
         # It was valid when it was written: another release of the `regex` package may see that in another way.
         _logger.error("a condition cannot be asked any more; a deny with it holds for everybody: %s", error.message)

@@ -24,8 +24,13 @@ _OTHER_SYNTAX = re.compile(r"\(\?(#|[A-Za-z0-9]*[xV])")
 _PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\{(\d*)(?:,\d*)?\}|.", re.DOTALL)
 
 
+class _Match(Protocol):
+    def group(self) -> str: ...
+    def groups(self) -> tuple[str | None, ...]: ...
+
+
 class _Pattern(Protocol):
-    def search(self, string: str, *, timeout: float) -> object | None: ...
+    def search(self, string: str, *, timeout: float) -> _Match | None: ...
 
 
 class RegularExpression:
@@ -56,6 +61,16 @@ class RegularExpression:
             return self._pattern.search(text, timeout=seconds) is not None
         except TimeoutError:
             return None
+
+    def groups(self, text: str, seconds: float) -> tuple[str | None, ...] | None:
+        """Give what the first match and its groups are; None where nothing matches or it was not found out in time."""
+        if len(text) > MAX_TEXT or seconds <= 0:
+            return None
+        try:
+            found = self._pattern.search(text, timeout=seconds)
+        except TimeoutError:
+            return None
+        return None if found is None else (found.group(), *found.groups())
 
 
 def _expanded(text: str) -> int:

@@ -1,6 +1,7 @@
 """What a password is kept as beside what it was when it was set: a hash of today's kind, and SCRAM keys."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from logging import getLogger
 
@@ -28,7 +29,16 @@ class KeyDerivation:
     what its check does.
     """
 
-    def __init__(self, scram: ScramLogins, logins: Logins, passwords: Passwords, writer: Writer) -> None:
+    def __init__(
+        self,
+        scram: ScramLogins,
+        logins: Logins,
+        passwords: Passwords,
+        writer: Writer,
+        stays: Callable[[StoredLogin], bool] = lambda stored: False,
+    ) -> None:
+        """Ask `stays` whether a login's hash is to be left as it is though it is not of today's kind."""
+        self._stays = stays
         self._scram = scram
         self._logins = logins
         self._passwords = passwords
@@ -40,15 +50,20 @@ class KeyDerivation:
         login, secret = stored.login, stored.secret
         if secret is None or not (secret.outdated or self._needs_keys(secret)):
             return
+        outdated = secret.outdated and not self._stays(stored)
+        if not outdated and not self._needs_keys(secret):
+            return
         if login.id in self._deriving or len(self._deriving) >= _MAX_DERIVING:
             return
         if not is_whole(secret, password):
             # Another password was as right as this one; to choose between them is nobody's business here.
             return
         salt = self._salt(login, secret, password)
-        if salt is None and not secret.outdated:
+        if salt is None and not outdated:
             return
-        self._deriving[login.id] = task = asyncio.ensure_future(self._derive(login, secret, password, salt))
+        self._deriving[login.id] = task = asyncio.ensure_future(
+            self._derive(login, secret, password, salt, outdated=outdated)
+        )
         task.add_done_callback(lambda done: self._deriving.pop(login.id, None))
 
     async def close(self) -> None:
@@ -67,9 +82,11 @@ class KeyDerivation:
         salt = self._scram.salt(login.login_type, login.login)
         return None if salt is None or prepare_password(password) is None else salt
 
-    async def _derive(self, login: Login, secret: StoredSecret, password: bytes, salt: bytes | None) -> None:
+    async def _derive(
+        self, login: Login, secret: StoredSecret, password: bytes, salt: bytes | None, *, outdated: bool
+    ) -> None:
         try:
-            kept = await self._renewed(secret, password, salt)
+            kept = await self._renewed(secret, password, salt, outdated=outdated)
             if kept is None:
                 return
             # Before the new hash counts: others may be under way with the same password and the old one.
@@ -80,9 +97,11 @@ class KeyDerivation:
         except StoreError as error:
             _logger.warning("the password of login %r was not hashed anew: %s", login.login, error.message)
 
-    async def _renewed(self, secret: StoredSecret, password: bytes, salt: bytes | None) -> StoredSecret | None:
+    async def _renewed(
+        self, secret: StoredSecret, password: bytes, salt: bytes | None, *, outdated: bool
+    ) -> StoredSecret | None:
         """Return what the password is to be kept as, None where that is what is there."""
-        if secret.outdated:
+        if outdated:
             renewed = await self._passwords.renew(password, salt)
             return replace(renewed, scram=renewed.scram or secret.scram)
         keys = None if salt is None else await self._passwords.derive_keys(password, salt)

@@ -9,11 +9,12 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..errors import Invalid
-from .stored_secrets import PLAIN, StoredSecret, encode_secret
+from .scram_cost import MAX_ITERATIONS
+from .stored_secrets import ARGON2_VARIANTS, PLAIN, SHA256, SHA256_TOKEN, StoredSecret, encode_secret
 from .verification import BCRYPT, DIGESTS, PBKDF2, PBKDF2_DIGESTS, SCRYPT, SHA256_CRYPT, SHA512_CRYPT
 
 MAX_HASH_LENGTH = 4_096
@@ -37,7 +38,8 @@ MAX_CRYPT_ROUNDS = 1_000_000
 _MOSQUITTO_KEY_BYTES = 64
 _MOSQUITTO_DIGEST = "sha512"
 _DIGEST_SIZES = {"md5": 16, "sha1": 20, "sha224": 28, "sha256": 32, "sha384": 48, "sha512": 64}
-_EMQX_NAMES = {"sha": "sha1"}
+EMQX_DIGESTS = {"sha": "sha1"}
+"""What EMQX calls otherwise than Python."""
 
 _NUMBER = "([1-9][0-9]{0,9})"
 _B64 = "([A-Za-z0-9+/]+)"
@@ -63,6 +65,8 @@ class EmqxAlgorithm:
     """Of pbkdf2, like what follows."""
     iterations: int = 0
     dk_length: int | None = None
+    salt_rounds: int = 10
+    """Of bcrypt, for new passwords."""
 
 
 def from_plain(password: str) -> StoredSecret:
@@ -122,9 +126,9 @@ def from_emqx(password_hash: str, salt: str, algorithm: EmqxAlgorithm) -> Stored
     if algorithm.name == "pbkdf2":
         if algorithm.dk_length is not None and len(key) != algorithm.dk_length:
             raise Invalid("The hash has another length than dk_length.")
-        mac = _EMQX_NAMES.get(algorithm.mac_fun, algorithm.mac_fun)
+        mac = EMQX_DIGESTS.get(algorithm.mac_fun, algorithm.mac_fun)
         return _pbkdf2(mac, key, salted_with, algorithm.iterations)
-    digest = _EMQX_NAMES.get(algorithm.name, algorithm.name)
+    digest = EMQX_DIGESTS.get(algorithm.name, algorithm.name)
     if algorithm.salt_position == "disable":
         return _digested(digest, key, b"", "prefix")
     return _digested(digest, key, salted_with, algorithm.salt_position)
@@ -151,6 +155,43 @@ def from_modular(text: str) -> StoredSecret:
             _check_cost(rounds, MAX_CRYPT_ROUNDS, "rounds")
             return StoredSecret(algo, text.encode())
     raise Invalid("The hash is none of $argon2, $2b$, $pbkdf2, $scrypt$, $5$ and $6$, or it is damaged.")
+
+
+def check_stored(secret: StoredSecret) -> StoredSecret:
+    """Return a password's hash that was stored elsewhere as it is stored here."""
+    algo, key, salt, parameters = secret.algo, secret.secret_hash, secret.salt, secret.parameters
+    if algo in (*ARGON2_VARIANTS, BCRYPT, SHA256_CRYPT, SHA512_CRYPT):
+        made = from_modular(key.decode("ascii", "replace"))
+    elif algo in DIGESTS:
+        position = parameters.get("salt_position", "prefix")
+        if position not in ("prefix", "suffix"):
+            raise Invalid("The salt must stand before or behind the password.")
+        made = _digested(algo, key, salt, str(position))
+    elif algo.startswith(PBKDF2):
+        made = _pbkdf2(algo.removeprefix(PBKDF2), key, salt, _whole(parameters, "iterations"))
+    elif algo == SCRYPT:
+        made = _scrypt(key, salt, *(_whole(parameters, name) for name in ("ln", "r", "p")))
+    else:
+        raise Invalid("The hash is of a kind that is not known here.")
+    if made.algo != algo:
+        raise Invalid("The hash is of another kind than it is said to be.")
+    scram = secret.scram
+    return replace(made, scram=scram if scram is not None and scram.iterations <= MAX_ITERATIONS else None)
+
+
+def check_api_secret(secret: StoredSecret) -> StoredSecret:
+    """Return the digest of an API key's secret that was stored elsewhere as it is stored here."""
+    if secret.algo not in (SHA256, SHA256_TOKEN) or len(secret.secret_hash) != _DIGEST_SIZES[SHA256]:
+        raise Invalid("The hash is not one of an API key.")
+    _check_sizes(secret.secret_hash, secret.salt)
+    return StoredSecret(secret.algo, secret.secret_hash, secret.salt)
+
+
+def _whole(parameters: Mapping[str, int | str], name: str) -> int:
+    value = parameters.get(name)
+    if type(value) is not int or value < 1:
+        raise Invalid(f"The hash must name its {name} as a number.")
+    return value
 
 
 def _argon2(text: str) -> StoredSecret:

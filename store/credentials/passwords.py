@@ -6,7 +6,7 @@ import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from logging import getLogger
 from typing import Protocol, TypeVar, cast
 
@@ -16,6 +16,8 @@ from passlib.hash import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from .lanes import Lane
+from .new_hashes import hash_as, is_hashed_here
+from .password_formats import EmqxAlgorithm
 from .scram import ScramKeys, derive_keys, prepare_password
 from .stored_secrets import (
     ARGON2_VARIANTS,
@@ -104,6 +106,21 @@ class Passwords:
         """Hash a new password and, with a salt for them, derive its SCRAM keys; raise Invalid or Overloaded."""
         data = encode_secret(password)
         return await self._hashes.run(lambda: self._hash(data, scram_salt))
+
+    async def hash_as(self, password: str, algorithm: EmqxAlgorithm | None) -> StoredSecret:
+        """Hash a new password as an operator asked for; None for as usual. Raises Invalid or Overloaded."""
+        data = encode_secret(password)
+        if algorithm is None or not is_hashed_here(algorithm):
+            return await self._hashes.run(lambda: self._hash(data, None))
+        return await self._hashes.run(lambda: hash_as(data, algorithm))
+
+    async def hash_many_as(self, plain: Sequence[StoredSecret], algorithm: EmqxAlgorithm) -> list[StoredSecret]:
+        """Hash passwords that were imported as they are, one after the other in one turn; raise Invalid, Overloaded."""
+        return await self._hashes.run(lambda: [hash_as(secret.secret_hash, algorithm) for secret in plain])
+
+    def set_scram_iterations(self, iterations: int) -> None:
+        """Derive SCRAM keys at this cost from now on; 0 for none."""
+        self._scram_iterations = iterations
 
     async def hash_plain(self, secret: StoredSecret, scram_salt: bytes | None = None) -> StoredSecret:
         """Hash a password that was imported as it is, and return any other secret as it is; raise Overloaded."""

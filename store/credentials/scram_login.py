@@ -6,30 +6,22 @@ from logging import getLogger
 
 from ..admission import Admission, Attempt, Outcome, Verdict, guessed
 from ..database import Database, Statement
-from ..errors import Invalid, Overloaded
+from ..errors import Overloaded
 from ..logins import Logins, StoredLogin
 from ..networks import network_of
 from .login_limiter import LoginLimiter
 from .passwords import Passwords
 from .saslprep import Unprepared, prepare
-from .scram import MIN_ITERATIONS, BadMessage, Challenged, ScramKeys, keys_of_nobody, parse_client_first
+from .scram import BadMessage, Challenged, ScramKeys, keys_of_nobody, parse_client_first
+from .scram_cost import DEFAULT_ITERATIONS, MAX_ITERATIONS, check_iterations
 
-DEFAULT_ITERATIONS = 600_000
-"""As hard to guess through, on the hardware that guesses, as the argon2id hash beside it."""
-
-MAX_ITERATIONS = 100_000_000
+__all__ = ["DEFAULT_ITERATIONS", "MAX_ITERATIONS", "ScramExchange", "ScramLogins", "check_iterations"]
 
 _logger = getLogger(__name__)
 
 _SECRET = "scram_secret"  # noqa: S105 (the setting's name)
 _SECRET_BYTES = 32
 _NONCE_BYTES = 24
-
-
-def check_iterations(iterations: int) -> None:
-    """Raise Invalid for fewer than the standard allows, and more than anybody waits for; 0 offers no SCRAM."""
-    if iterations and not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
-        raise Invalid(f"scram_iterations must be 0 or between {MIN_ITERATIONS} and {MAX_ITERATIONS}.")
 
 
 class ScramLogins:
@@ -45,6 +37,12 @@ class ScramLogins:
         self._admission = admission
         self._passwords = passwords
         self._secret = secrets.token_bytes(_SECRET_BYTES)
+        self.offered = True
+        """Whether the chain of authenticators lets anybody use SCRAM."""
+        self.admits: Callable[[StoredLogin], bool] = lambda stored: True
+        """Tell whether the chain lets a login be used."""
+        self.decided: Callable[[bool | None], None] = lambda accepted: None
+        """Is told of each login that was tried: right, wrong, or unknown (None)."""
 
     async def load(self, database: Database) -> None:
         """Read the database's secret, or give it one."""
@@ -87,20 +85,25 @@ class ScramLogins:
 
     def begin(self, presented: Collection[str], client_id: str, peer_host: str) -> "ScramExchange | None":
         """Begin an exchange with a client that presented these user names otherwise; None where SCRAM is off."""
-        return ScramExchange(self, presented, client_id, peer_host) if self.iterations else None
+        return ScramExchange(self, presented, client_id, peer_host) if self.iterations and self.offered else None
 
     def keys(self, name: str) -> tuple[StoredLogin | None, ScramKeys]:
         """Return a name's login and keys; the login None and the keys nobody's where it cannot log in with SCRAM."""
         nobody = self._nobody(name)  # computed for everybody, so that the time it takes tells nothing
         stored = self._logins.find("username", name)
-        if stored is None or stored.secret is None or stored.secret.scram is None:
+        if stored is None or stored.secret is None or stored.secret.scram is None or not self.admits(stored):
             return None, nobody
         return stored, stored.secret.scram
 
     def admit(self, proved: StoredLogin, attempt: Attempt) -> Verdict:
         """Decide on a login whose keys were the right ones when the exchange began."""
         current = self._logins.find("username", proved.login.login)
-        if current is None or current.login.id != proved.login.id or not _still_proved(current, proved):
+        if (
+            current is None
+            or current.login.id != proved.login.id
+            or not _still_proved(current, proved)
+            or not self.admits(current)
+        ):
             return Verdict(Outcome.WRONG, "the login was changed during the exchange")
         return self._admission.banned(attempt) or self._admission.admit(current.login, attempt)
 
@@ -176,6 +179,7 @@ class ScramExchange:
         return self._conclude(attempt, stored, answer)
 
     def _conclude(self, attempt: Attempt, stored: StoredLogin | None, answer: bytes | None) -> Verdict:
+        self._logins.decided(None if stored is None else answer is not None)
         if stored is None or answer is None:
             self._logins.limiter.failed(self._network, guessed(attempt))
         if stored is None:

@@ -1,7 +1,14 @@
 """The users of a file, each name once."""
 
 from .findings import Findings
-from .records import ImportedUser, ParsedUsers
+from .records import ImportedUser, ParsedUsers, Skipped
+
+_SUPERSEDED = " has the same name and counts."
+
+
+def is_superseded(skipped: Skipped) -> bool:
+    """Tell whether a user was left out for another one of the name, and not for what is wrong with it."""
+    return skipped.reason.startswith("Line ") and skipped.reason.endswith(_SUPERSEDED)
 
 
 class UserList:
@@ -15,7 +22,7 @@ class UserList:
         """Take a user, in the place of an earlier one of the same name."""
         earlier = self._users.pop(user.name, None)
         if earlier is not None:
-            self._findings.skip(earlier.line, user.name, f"Line {user.line} has the same name and counts.")
+            self._findings.skip(earlier.line, user.name, f"Line {user.line}{_SUPERSEDED}")
         self._users[user.name] = user
 
     def result(self) -> ParsedUsers:

@@ -41,7 +41,7 @@ _TABLES = (
         ("session_id", "topic_filter"),
         (
             *("session_id", "topic_filter", "qos", "no_local", "retain_as_published", "retain_handling"),
-            "identifier",
+            *("identifier", "asked"),
         ),
     ),
     Table(
@@ -49,7 +49,7 @@ _TABLES = (
         ("id",),
         (
             *("id", "topic", "sender", "qos", "retain", "properties", "expires_at", "count", "body", "data"),
-            "id_at",
+            *("id_at", "published_at"),
         ),
         payload=9,
         scanned=(
@@ -66,7 +66,21 @@ _TABLES = (
         ),
     ),
     Table("unreleased", ("session_id", "packet_id"), ("session_id", "packet_id")),
-    Table("retained", ("topic",), ("topic", "payload", "qos", "sender", "properties", "expires_at"), payload=1),
+    Table(
+        "retained",
+        ("topic",),
+        ("topic", "payload", "qos", "sender", "properties", "expires_at", "published_at"),
+        payload=1,
+    ),
+    Table(
+        "delayed",
+        ("id",),
+        (
+            *("id", "due", "delay", "topic", "payload", "qos", "retain", "sender", "properties", "expires_at"),
+            "published_at",
+        ),
+        payload=4,
+    ),
 )
 TABLES = {table.name: table for table in _TABLES}
 WRITTEN = tuple(table for table in _TABLES if table.name != "state")

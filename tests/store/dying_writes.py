@@ -21,6 +21,8 @@ from typing import Any
 
 import aiosqlite
 from wardenmq.store.access_replacement import AccessConfiguration
+from wardenmq.store.api_keys import NewApiKey
+from wardenmq.store.authenticators.settings import DATABASE_ID, DatabaseSettings, JwtSettings, SharedSecret
 from wardenmq.store.credentials import passwords
 from wardenmq.store.credentials.scram import MIN_ITERATIONS
 from wardenmq.store.credentials.stored_secrets import StoredSecret
@@ -28,6 +30,8 @@ from wardenmq.store.directory import Directory
 from wardenmq.store.housekeeping import Housekeeping
 from wardenmq.store.login_values import NewLogin
 from wardenmq.store.records import Change, Group, Role, RoleAcl, Rule
+from wardenmq.store.source_order import BuiltInSource, FileSource
+from wardenmq.store.sources import CacheSettings
 from wardenmq.store.writer import Write, Writer
 
 from .argon2_gate import Argon2Gate
@@ -38,6 +42,8 @@ BASE = "base.db"
 FILE = "wardenmq.db"
 VIEW = "memory.txt"
 """What was in memory at the end of a write that nothing cut short."""
+ONE_SOURCE = "one source"
+"""The part that begins without a file source."""
 NOW = 1_700_000_000.0
 LATER = NOW + 100
 
@@ -47,6 +53,8 @@ SEND = RoleAcl("publishClientSend", "a/#", True)
 RECEIVE = RoleAcl("publishClientReceive", "b/#", False, 5)
 # Of the unsalted SHA-256 of `password`, as an import brings it.
 _FAST = StoredSecret("sha256", bytes.fromhex("5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"))
+
+_TOKENS = JwtSettings(keys=SharedSecret(secret="secret"))
 
 Do = Callable[[Directory], Awaitable[Any]]
 
@@ -66,6 +74,8 @@ async def fill(directory: Directory) -> None:
     await directory.set_rules("clientid", "dev-1", [DENY])
     await directory.set_rules("all", "", [ALLOW])
     await directory.create_api_key("script")
+    await directory.create_dashboard_user("admin", "password")
+    await directory.dashboard_users.create("reader", "password", "viewer")
     integration = await directory.integrations.create("acme", description="first")
     await directory.integrations.create("acme", description="second")
     await directory.integrations.link(integration.id, "key")
@@ -130,13 +140,38 @@ WRITES: Mapping[str, Mapping[str, Do]] = {
         "set_no_match": lambda d: d.set_no_match("allow"),
         "set_default_access": lambda d: d.set_default_access({"receive": False, "subscribe": True}),
     },
+    "sources": {
+        "sources.update": lambda d: d.sources.update(BuiltInSource(7, enabled=False)),
+        "sources.delete": lambda d: d.sources.delete("built_in_database"),
+        "sources.move": lambda d: d.sources.move("file", "after:built_in_database"),
+        "sources.reorder": lambda d: d.sources.reorder(["built_in_database", "file"]),
+        "sources.configure": lambda d: d.sources.configure("allow", "disconnect", CacheSettings(max_size=3)),
+    },
+    ONE_SOURCE: {
+        "sources.create": lambda d: d.sources.create(FileSource('{allow, all, publish, ["a"]}.')),
+    },
     "keys": {
         "create_api_key": lambda d: d.create_api_key("second", expires_at=LATER + 60),
         "update_api_key": lambda d: d.update_api_key("script", enabled=False, role="viewer"),
         "delete_api_key": lambda d: d.delete_api_key("script"),
-        "create_dashboard_user": lambda d: d.create_dashboard_user("admin", "password"),
+        "create_dashboard_user": lambda d: d.create_dashboard_user("second", "password"),
+        "dashboard_users.create": lambda d: d.dashboard_users.create("second", "password", "viewer", description="x"),
+        "dashboard_users.put": lambda d: d.dashboard_users.put("admin", _FAST, "administrator", "restored"),
+        "dashboard_users.update": lambda d: d.dashboard_users.update("admin", description="first"),
+        "dashboard_users.set_password": lambda d: d.dashboard_users.set_password("admin", "another"),
+        "dashboard_users.delete": lambda d: d.dashboard_users.delete("reader"),
+        "put_api_key": lambda d: d.put_api_key(NewApiKey("script", "chosen", "secret", "viewer")),
+        "set_bunkerm_key": lambda d: d.set_bunkerm_key("chosen"),
         "create_bunkerm_key": lambda d: d.create_bunkerm_key(),
         "create_operator_token": lambda d: d.create_operator_token(),
+    },
+    "authenticators": {
+        "authenticators.create": lambda d: d.authenticators.create(_TOKENS),
+        "authenticators.update": lambda d: d.authenticators.update(DATABASE_ID, DatabaseSettings(enable=False)),
+        "authenticators.delete": lambda d: d.authenticators.delete(DATABASE_ID),
+        "authenticators.move": lambda d: d.authenticators.move(DATABASE_ID, "front"),
+        "authenticators.reorder": lambda d: d.authenticators.reorder([DATABASE_ID]),
+        "authenticators.replace": lambda d: d.authenticators.replace([_TOKENS, DatabaseSettings()]),
     },
     "tenants": {
         "tenants.create": lambda d: d.tenants.create("globex", display_name="Globex"),
@@ -240,10 +275,12 @@ def prepare_process(seed: int) -> None:
     Housekeeping.start = lambda self: None  # type: ignore[method-assign]
 
 
-async def make_base(path: Path) -> None:
+async def make_base(path: Path, part: str) -> None:
     """Make the database that each write begins with."""
     directory = await open_directory(path, NOW)
     await fill(directory)
+    if part == ONE_SOURCE:
+        await directory.sources.delete("file")
     await directory.close()
 
 
@@ -291,8 +328,12 @@ def view(directory: Directory) -> str:
     for tenant in directory.tenants.all():
         shown += [tenant, *directory.integrations.of_tenant(tenant.name)]
     shown += [*directory.roles.all(), *directory.groups.all(), directory.groups.anonymous, *directory.bans.all()]
-    shown += [sorted(directory.default_access.items()), *directory.api_keys()]
-    shown += [sorted(directory._operators._tokens.items()), sorted(directory._operators._users)]
+    shown += [sorted(directory.default_access.items()), *directory.api_keys(), *directory.authenticators.all()]
+    shown.append(directory.sources._state)
+    shown += [
+        sorted(directory._operators._tokens.items()),
+        [replace(user, revision=0) for user in directory.dashboard_users.all()],
+    ]
     return "\n".join(map(repr, shown))
 
 
@@ -316,7 +357,7 @@ def run_forked(work: Coroutine[Any, Any, None], seed: int) -> int:
 def main(part: str, folder: Path) -> None:
     """Carry out the part's writes, to their ends and to each of their steps."""
     base = folder / BASE
-    if run_forked(make_base(base), seed=1):
+    if run_forked(make_base(base, part), seed=1):
         raise SystemExit("the database could not be made")
     for name, do in WRITES[part].items():
         for fatal in range(100):

@@ -40,6 +40,7 @@ def facts(directory: Directory) -> Facts:
             for name in directory.rule_subjects(kind)
         ],
         "defaults": dict(directory.default_access),
+        "sources": directory.sources._state,
         "roles": [*directory.roles.all()],
         "policies of no role": {*directory.roles._policies} - {role.id for role in directory.roles.all()},
         "groups": [*directory.groups.all()],
@@ -57,7 +58,10 @@ def facts(directory: Directory) -> Facts:
         "bans": [*directory.bans.all()],
         "API keys": [*directory.api_keys()],
         "tokens": dict(directory._operators._tokens),
-        "dashboard users": {*directory._operators._users},
+        "dashboard users": {
+            stored.user.name: (stored.user.id, stored.user.role, stored.user.description, stored.secret)
+            for stored in directory.dashboard_users.stored()
+        },
         "layers": {login.id: layers_of(directory, "c", login.login, login.id) for login in logins},
         "anonymous layers": layers_of(directory, "c", None, None),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from wardenmq.store.known_databases import SESSIONS
 
 PAGE = 4_096
-TABLES = ("state", "sessions", "subscriptions", "messages", "deliveries", "unreleased", "retained")
+TABLES = ("state", "sessions", "subscriptions", "messages", "deliveries", "unreleased", "retained", "delayed")
 _INNER = (2, 5)
 _WITH_ROWS = (2, 10, 13)
 
@@ -38,7 +38,7 @@ def session(number: int, **values: object) -> tuple[object, ...]:
 
 
 def subscription(number: int, topic_filter: str, **values: object) -> tuple[object, ...]:
-    row = {"qos": 1, "no_local": 0, "retain_as_published": 0, "retain_handling": 0, "identifier": None}
+    row = {"qos": 1, "no_local": 0, "retain_as_published": 0, "retain_handling": 0, "identifier": None, "asked": ""}
     assert row.keys() >= values.keys()
     return (number, topic_filter, *(row | values).values())
 
@@ -46,7 +46,7 @@ def subscription(number: int, topic_filter: str, **values: object) -> tuple[obje
 def message(number: int, data: bytes = b"payload", **values: object) -> tuple[object, ...]:
     row: dict[str, object] = {
         **{"topic": f"t/{number}", "sender": "publisher", "qos": 1, "retain": 0, "properties": b""},
-        **{"expires_at": None, "count": 1, "body": 0, "id_at": 0, "data": data},
+        **{"expires_at": None, "count": 1, "body": 0, "id_at": 0, "data": data, "published_at": 7.5},
     }
     assert row.keys() >= values.keys()
     return (number, *(row | values).values())
@@ -62,7 +62,16 @@ def delivery(number: int, position: int, of: int, **values: object) -> tuple[obj
 
 
 def retained(topic: str, payload: bytes = b"kept") -> tuple[object, ...]:
-    return (topic, payload, 1, "publisher", b"", None)
+    return (topic, payload, 1, "publisher", b"", None, 6.5)
+
+
+def delayed(number: int, payload: bytes = b"later", **values: object) -> tuple[object, ...]:
+    row: dict[str, object] = {
+        **{"due": 70.5, "delay": 60.0, "topic": f"later/{number}", "payload": payload, "qos": 1, "retain": 0},
+        **{"sender": "publisher", "properties": b"", "expires_at": None, "published_at": 10.5},
+    }
+    assert row.keys() >= values.keys()
+    return (number, *(row | values).values())
 
 
 def write_database(path: Path, rows: dict[str, list[tuple[object, ...]]]) -> Path:
@@ -92,6 +101,7 @@ def many_rows(sessions: int = 20, owed: int = 250, size: int = 100) -> dict[str,
         rows["subscriptions"] += [subscription(number, f"sensors/{number}/room-{at}/#") for at in range(20)]
         rows["unreleased"] += [(number, packet) for packet in range(1, 40)]
         rows["retained"] += [retained(f"kept/{number}/{at}", numbers.randbytes(60)) for at in range(20)]
+        rows["delayed"] += [delayed(100 * number + at, numbers.randbytes(60)) for at in range(20)]
         for at in range(owed):
             identity = (number - 1) * owed + at + 1
             rows["messages"].append(message(identity, numbers.randbytes(size)))

@@ -2,7 +2,7 @@
 
 import random
 
-from wardenmq.store.acl.decision_cache import MAX_BYTES, MAX_DECISIONS, DecisionCache
+from wardenmq.store.acl.decision_cache import MAX_BYTES, MAX_DECISIONS, CacheLimits, DecisionCache, KeptDecision
 from wardenmq.store.records import PUBLISH, SUBSCRIBE
 
 
@@ -13,7 +13,7 @@ def size(cache: DecisionCache) -> int:
 def test_the_number_of_decisions_is_bounded() -> None:
     cache = DecisionCache()
     for number in range(2_000):
-        cache.keep(PUBLISH, f"t/{number}", number % 2 == 0)
+        cache.keep(PUBLISH, f"t/{number}", 0, number % 2 == 0)
         cache.keep_variant(SUBSCRIBE, f"t/{number}", number % 6, number % 3 == 0)
         assert len(cache) == sum(map(len, cache.decisions)) <= MAX_DECISIONS
         assert cache.decisions[SUBSCRIBE][f"t/{number}"] == {number % 6: number % 3 == 0}
@@ -25,11 +25,11 @@ def test_the_number_of_decisions_is_bounded() -> None:
 def test_the_bytes_are_bounded() -> None:
     cache = DecisionCache()
     for number in range(500):
-        cache.keep(PUBLISH, f"{number}/" + "x" * 1_000, True)
+        cache.keep(PUBLISH, f"{number}/" + "x" * 1_000, 0, True)
         assert size(cache) <= MAX_BYTES
     assert len(cache) > 50
     for sign in ("x", "\u20ac", "\U0001f600"):
-        cache.keep(PUBLISH, sign * 60_000, True)
+        cache.keep(PUBLISH, sign * 60_000, 0, True)
         cache.keep_variant(SUBSCRIBE, sign * 60_000, 0, True)
     assert all(len(topic) < 60_000 for decisions in cache.decisions for topic in decisions)
     assert len(cache) > 50
@@ -45,14 +45,14 @@ def test_variants_are_kept_side_by_side() -> None:
 
 def test_a_topic_in_use_mostly_stays_and_a_round_of_too_many_is_mostly_found() -> None:
     cache = DecisionCache()
-    cache.keep(PUBLISH, "hot", True)
+    cache.keep(PUBLISH, "hot", 0, True)
     kept = cache.decisions[PUBLISH]
     missed = 0
     for number in range(5_000):
         if "hot" not in kept:
             missed += 1
-            cache.keep(PUBLISH, "hot", True)
-        cache.keep(PUBLISH, f"cold/{number}", True)
+            cache.keep(PUBLISH, "hot", 0, True)
+        cache.keep(PUBLISH, f"cold/{number}", 0, True)
     assert missed < 50
     order = [f"round/{number}" for number in range(600)]
     random.Random(7).shuffle(order)
@@ -62,5 +62,84 @@ def test_a_topic_in_use_mostly_stays_and_a_round_of_too_many_is_mostly_found() -
             if topic in kept:
                 found += 1
             else:
-                cache.keep(PUBLISH, topic, True)
+                cache.keep(PUBLISH, topic, 0, True)
     assert found > 3_000
+
+
+class Clock:
+    """Stand still until told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_limits_that_were_set_hold() -> None:
+    cache = DecisionCache(CacheLimits(max_decisions=3))
+    for number in range(10):
+        cache.keep(PUBLISH, f"t/{number}", 0, True)
+        assert len(cache) == min(number + 1, 3)
+    off = DecisionCache(CacheLimits(enabled=False))
+    off.keep(PUBLISH, "t", 0, True)
+    off.keep_variant(PUBLISH, "u", 1, True)
+    assert len(off) == 0
+    assert not any(off.decisions)
+
+
+def test_more_decisions_may_have_more_bytes() -> None:
+    cache = DecisionCache(CacheLimits(max_decisions=4_000))
+    for number in range(4_000):
+        cache.keep(PUBLISH, f"some/topic/{number}", 0, True)
+    assert len(cache) == 4_000
+    assert size(cache) > MAX_BYTES
+
+
+def test_what_is_excluded_is_not_kept() -> None:
+    cache = DecisionCache(CacheLimits(excludes=("a/+/#", "b", "$SYS/#")))
+    for topic in ("a/x", "a/x/y", "b", "$SYS/x"):
+        cache.keep(PUBLISH, topic, 0, True)
+        cache.keep_variant(SUBSCRIBE, topic, 1, True)
+    assert len(cache) == 0
+    for topic in ("a", "b/c", "c", "$SYSTEM"):
+        cache.keep(PUBLISH, topic, 0, True)
+    assert len(cache) == 4
+
+
+def test_old_decisions_go() -> None:
+    clock = Clock()
+    cache = DecisionCache(CacheLimits(ttl=60.0, clock=clock))
+    cache.keep(PUBLISH, "old", 0, True)
+    clock.now += 30
+    cache.keep_variant(SUBSCRIBE, "young", 2, False)
+    clock.now += 40
+    assert [row.topic for row in cache.all()] == ["young"]
+    cache.keep(PUBLISH, "new", 0, True)
+    assert cache.decisions[PUBLISH] == {"new": True}
+    assert cache.decisions[SUBSCRIBE] == {"young": {2: False}}
+    assert size(cache) == cache._bytes
+    clock.now = 10.0  # it was set back
+    cache.keep(PUBLISH, "newest", 0, True)
+    assert cache.decisions[PUBLISH] == {"newest": True}
+    assert len(cache) == 1
+
+
+def test_decisions_are_listed_and_forgotten() -> None:
+    clock = Clock()
+    cache = DecisionCache(CacheLimits(clock=clock))
+    cache.keep(PUBLISH, "a", 3, True)
+    clock.now += 1
+    cache.keep_variant(SUBSCRIBE, "b", 4, False)
+    cache.keep_variant(SUBSCRIBE, "b", 0, True)
+    assert cache.all() == [
+        KeptDecision(PUBLISH, "a", 1, True, True, 1_000.0),
+        KeptDecision(SUBSCRIBE, "b", 2, False, False, 1_001.0),
+        KeptDecision(SUBSCRIBE, "b", 0, False, True, 1_001.0),
+    ]
+    reading = cache.decisions
+    cache.clear()
+    assert cache.all() == []
+    assert not any(reading)  # whoever reads it knows nothing any more
+    cache.keep(PUBLISH, "a", 0, False)
+    assert reading[PUBLISH] == {"a": False}

@@ -19,7 +19,7 @@ from .session_rows import PAGE, delivery, insert, layout, many_rows, message, ov
 
 CHECKS = [
     *("data directory", "free space", "server", "wardenmq.db", "wardenmq.db rows", "sessions.db", "sessions.db rows"),
-    "file modes",
+    *("history.db", "file modes"),
 ]
 
 

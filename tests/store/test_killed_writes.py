@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 from wardenmq.store.audit import Audit
+from wardenmq.store.authenticators.chain import Authenticators
 from wardenmq.store.bans import Bans
+from wardenmq.store.dashboard_users import DashboardUsers
 from wardenmq.store.directory import Directory
 from wardenmq.store.groups import Groups
 from wardenmq.store.integrations import Integrations
 from wardenmq.store.roles import Roles
+from wardenmq.store.sources import Sources
 from wardenmq.store.tenants import Tenants
 
 from .argon2_gate import Argon2Gate
@@ -30,8 +33,11 @@ PARTS = {
     "groups": Groups,
     "bans": Bans,
     "audit": Audit,
+    "dashboard_users": DashboardUsers,
+    "authenticators": Authenticators,
+    "sources": Sources,
 }
-READ = {"open", "close", "load", "entries", "count"}
+READ = {"open", "close", "load", "entries", "count", "check", "hash_password", "hash_imported"}
 
 OLD = ["validated", "begun", "statement", "before the commit"]
 NEW = ["committed", "in memory", "before the effects", "answered", "ended"]

@@ -23,6 +23,7 @@ from wardenmq.store.sessions import SessionStore
 
 from .session_rows import (
     TABLES,
+    delayed,
     delivery,
     insert,
     many_rows,
@@ -55,7 +56,8 @@ SOUND: Table = {
         delivery(2, 7, 3, first=2),
     ],
     "unreleased": [(1, 1), (1, 65_535)],
-    "retained": [retained("a"), ("b", b"", 0, "", b"\x01", 9.5)],
+    "retained": [retained("a"), ("b", b"", 0, "", b"\x01", 9.5, 0.0)],
+    "delayed": [delayed(1), delayed(2, b"", qos=2, retain=1, sender="", expires_at=9.5, delay=0.0)],
 }
 
 
@@ -140,11 +142,21 @@ WRONG: list[tuple[str, tuple[object, ...], str]] = [
     ("unreleased", (1, 0), "unreleased packets with impossible values"),
     ("unreleased", (1, 65_536), "unreleased packets with impossible values"),
     ("unreleased", (9, 1), "unreleased packets without a session"),
-    ("retained", ("c", None, 1, "", b"", None), "retained messages with impossible values"),
-    ("retained", ("", b"", 1, "", b"", None), "retained messages with impossible values"),
-    ("retained", ("a/#", b"", 1, "", b"", None), "retained messages with impossible values"),
-    ("retained", ("c", b"", 1, "", None, None), "retained messages with impossible values"),
-    ("retained", ("c", b"", 1, "", b"", "soon"), "retained messages with impossible values"),
+    ("retained", ("c", None, 1, "", b"", None, 0.0), "retained messages with impossible values"),
+    ("retained", ("", b"", 1, "", b"", None, 0.0), "retained messages with impossible values"),
+    ("retained", ("a/#", b"", 1, "", b"", None, 0.0), "retained messages with impossible values"),
+    ("retained", ("c", b"", 1, "", None, None, 0.0), "retained messages with impossible values"),
+    ("retained", ("c", b"", 1, "", b"", "soon", 0.0), "retained messages with impossible values"),
+    ("delayed", delayed(-1), "delayed messages with impossible values"),
+    ("delayed", delayed(9, due="soon"), "delayed messages with impossible values"),
+    ("delayed", delayed(9, due=None), "delayed messages with impossible values"),
+    ("delayed", delayed(9, delay=-1.0), "delayed messages with impossible values"),
+    ("delayed", delayed(9, topic="a/#"), "delayed messages with impossible values"),
+    ("delayed", delayed(9, payload=None), "delayed messages with impossible values"),
+    ("delayed", delayed(9, qos=3), "delayed messages with impossible values"),
+    ("delayed", delayed(9, retain=None), "delayed messages with impossible values"),
+    ("delayed", delayed(9, properties="x"), "delayed messages with impossible values"),
+    ("delayed", delayed(9, expires_at=-1.0), "delayed messages with impossible values"),
 ]
 
 
@@ -188,6 +200,13 @@ MENDED = [
     ("deliveries", "share", "deliveries whose shared subscription is none"),
     ("messages", "sender", "messages whose publisher's name cannot be read"),
     ("retained", "sender", "retained messages whose publisher's name cannot be read"),
+    ("delayed", "sender", "delayed messages whose publisher's name cannot be read"),
+    ("subscriptions", "asked", "subscriptions that were asked for with a filter that is none"),
+]
+TIMES = [
+    ("messages", "owed messages published at an impossible time"),
+    ("retained", "retained messages published at an impossible time"),
+    ("delayed", "delayed messages published at an impossible time"),
 ]
 
 
@@ -202,6 +221,18 @@ def test_what_can_be_done_without_is_taken_out(
     assert [(rule.words, found) for rule, found in count_inconsistent(connection)] == [(words, count)]
     assert [(rule.words, found) for rule, found in mend_inconsistent(connection)] == [(words, count)]
     assert connection.execute(f"SELECT {column} FROM {table}").fetchall() == [("",)] * count
+    assert count_inconsistent(connection) == []
+
+
+@pytest.mark.parametrize("value", [b"soon", -1.0, 1e300, None])
+@pytest.mark.parametrize(("table", "words"), TIMES)
+def test_a_time_that_cannot_be_is_forgotten(
+    connection: sqlite3.Connection, table: str, words: str, value: bytes | float | None
+) -> None:
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    connection.execute(f"UPDATE {table} SET published_at = ?", (value,))
+    assert [(rule.words, found) for rule, found in mend_inconsistent(connection)] == [(words, count)]
+    assert connection.execute(f"SELECT DISTINCT published_at FROM {table}").fetchall() == [(0.0,)]
     assert count_inconsistent(connection) == []
 
 
@@ -223,6 +254,7 @@ def rows_around(table: str, number: int) -> tuple[Table, str, object]:
         "deliveries": (owed, "position", number * 100),
         "unreleased": ({"unreleased": [(1, number)]}, "packet_id", number),
         "retained": ({"retained": [retained(f"kept/{number}")]}, "topic", f"kept/{number}"),
+        "delayed": ({"delayed": [delayed(number)]}, "id", number),
     }
     return rows[table]
 

@@ -35,7 +35,7 @@ def session(session_id: int, client_id: str | None = None, **changed: object) ->
 
 
 def message(message_id: int, data: bytes = b"payload", *, topic: str = "a/b") -> Row:
-    return (message_id, topic, "publisher", 1, 0, b"", None, 1, 0, data, 0)
+    return (message_id, topic, "publisher", 1, 0, b"", None, 1, 0, data, 0, NOW)
 
 
 def delivery(session_id: int, position: int, message_id: int, *, done: bytes = b"", received: bytes = b"") -> Row:
@@ -43,11 +43,15 @@ def delivery(session_id: int, position: int, message_id: int, *, done: bytes = b
 
 
 def subscription(session_id: int, topic_filter: str, qos: int = 1) -> Row:
-    return (session_id, topic_filter, qos, 0, 0, 0, None)
+    return (session_id, topic_filter, qos, 0, 0, 0, None, "")
 
 
 def retained(topic: str, payload: bytes = b"kept") -> Row:
-    return (topic, payload, 1, "publisher", b"", None)
+    return (topic, payload, 1, "publisher", b"", None, NOW)
+
+
+def delayed(number: int, payload: bytes = b"later") -> Row:
+    return (number, NOW + 60, 60.0, f"later/{number}", payload, 1, 0, "publisher", b"", None, NOW)
 
 
 def upserts(**tables: list[Row]) -> dict[str, dict[Any, Row | None]]:
@@ -68,6 +72,7 @@ def everything(session_id: int) -> dict[str, dict[Any, Row | None]]:
         deliveries=[delivery(session_id, 0, session_id)],
         unreleased=[(session_id, 7)],
         retained=[retained(f"r/{session_id}")],
+        delayed=[delayed(session_id)],
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wardenmq.store.migrations import available
 from wardenmq.store.sessions.opening import MIGRATIONS
 from wardenmq.store.sessions.tables import OF_A_SESSION, ROW_COUNTS, TABLES, WRITTEN, delete, fitting, load, scan
 
@@ -49,10 +50,11 @@ async def test_each_table_is_written_and_written_over(path: Path, journal: Journ
     assert contents(path) == expected(first)
     second = upserts(
         sessions=[session(1, "client-1", username="u", disconnected_at=NOW, will_topic="w", will_payload=b"\0w")],
-        subscriptions=[(1, "a/#", 2, 1, 1, 2, LARGEST)],
-        messages=[(1, "a", None, 2, 1, b"\1", 1.5, 3, 9, b"x" * 30, 7)],
+        subscriptions=[(1, "a/#", 2, 1, 1, 2, LARGEST, "b/#")],
+        messages=[(1, "a", None, 2, 1, b"\1", 1.5, 3, 9, b"x" * 30, 7, 8.5)],
         deliveries=[(1, 0, 1, 2, 3, 2, 1, b"\5", "$share/g/a/#", b"\6", b"\7")],
-        retained=[("r/1", b"", 0, None, b"\2", 2.5)],
+        retained=[("r/1", b"", 0, None, b"\2", 2.5, 9.5)],
+        delayed=[(1, 1.5, 2.5, "d", b"", 2, 1, None, b"\2", 3.5, 4.5)],
     )
     await journal.write(second)
     assert contents(path) == expected(first, second)
@@ -253,7 +255,8 @@ def test_a_statement_for_every_number_of_rows() -> None:
 
 def test_everything_is_found_by_key() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript((MIGRATIONS / "0001_initial.sql").read_text())
+        for _, path in available(MIGRATIONS):
+            connection.executescript(path.read_text())
         statements = [delete(table.name, table.key, 4) for table in WRITTEN if table.name != "subscriptions"]
         statements += [delete(table, (column,), 4) for table, column in OF_A_SESSION.items()]
         statements += [load(TABLES["messages"], 4)]
@@ -273,7 +276,8 @@ def test_everything_is_found_by_key() -> None:
 
 def test_the_tables_have_the_columns_of_the_schema() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript((MIGRATIONS / "0001_initial.sql").read_text())
+        for _, path in available(MIGRATIONS):
+            connection.executescript(path.read_text())
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         assert names == set(TABLES)
         for table in TABLES.values():

@@ -44,8 +44,8 @@ async def test_a_full_disk(path: Path, journal: Journal) -> None:
         (upserts(subscriptions=[subscription(2, "lone surrogate \ud800")]), "surrogates"),
         (upserts(messages=[message(2**63)]), "too large"),
         (upserts(messages=[message("two")]), "mismatch"),  # type: ignore[arg-type]
-        ({"messages": {2: message(2)[:-1]}}, "11 values"),
-        ({"messages": {2: (*message(2), 1)}}, "11 values"),
+        ({"messages": {2: message(2)[:-1]}}, "12 values"),
+        ({"messages": {2: (*message(2), 1)}}, "12 values"),
         ({"nowhere": {2: (2,)}}, "nowhere"),
         ({"state": {"alive_at": ("alive_at", 2)}}, "state"),
         ({"messages": {2: (*message(2)[:9], object(), 0)}}, "len"),

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from wardenmq.store.errors import DatabaseTooNew, DatabaseUnavailable
 from wardenmq.store.file_names import SESSIONS_NAME
+from wardenmq.store.known_databases import SESSIONS
 from wardenmq.store.migrations import available
 from wardenmq.store.sessions.opening import MIGRATIONS
+from wardenmq.store.sessions.tables import TABLES
 
-from .journals import Journal, contents, everything, expected
+from .journals import Journal, contents, everything, expected, message
 
 SECOND = "ALTER TABLE sessions ADD COLUMN note TEXT; CREATE TABLE second (id INTEGER);"
 
@@ -127,3 +129,31 @@ async def test_a_damaged_old_file_is_set_aside_and_not_migrated(old: Path, folde
     assert COPY not in names(old.parent)
     assert version(old) == NOW_KNOWN + 1
     assert contents(old) == expected()
+
+
+async def test_a_file_of_the_first_release_keeps_its_rows(tmp_path: Path) -> None:
+    """What the first schema did not note reads as unknown, and messages are found as they were."""
+    path = tmp_path / SESSIONS_NAME
+    known = everything(1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        SESSIONS.lay_down(connection, 1, 1)
+        for table, rows in known.items():
+            columns = [str(column[1]) for column in connection.execute(f"PRAGMA table_info({table})")]
+            for row in rows.values():
+                if not columns or row is None:
+                    continue
+                values = dict(zip(TABLES[table].columns, row, strict=True))
+                marks = ", ".join("?" * len(columns))
+                names_of = ", ".join(columns)
+                connection.execute(
+                    f"INSERT INTO {table} ({names_of}) VALUES ({marks})", [values[name] for name in columns]
+                )
+    journal = await Journal.open(path)
+    rows = await journal.read()
+    assert rows["retained"] == [("r/1", b"kept", 1, "publisher", b"", None, 0.0)]
+    assert rows["subscriptions"] == [(1, "a/#", 1, 0, 0, 0, None, "")]
+    assert rows["delayed"] == []
+    assert await journal.store.load([1]) == [(*message(1)[:-1], 0.0)]
+    await journal.write(everything(2))
+    await journal.close()
+    assert [row[0] for row in contents(path)["delayed"]] == [2]

@@ -58,7 +58,7 @@ async def test_all_tables_are_scanned_in_the_order_of_their_keys(journal: Journa
 
 
 async def test_of_messages_the_size_is_scanned(journal: Journal) -> None:
-    run = (2, "a", "p", 1, 0, b"\1", 5.5, 4, 6, b"packet.." * 4, 3)
+    run = (2, "a", "p", 1, 0, b"\1", 5.5, 4, 6, b"packet.." * 4, 3, 7.5)
     await journal.write(upserts(messages=[message(1, b"x" * 100_000), run]))
     assert (await journal.read())["messages"] == [
         (1, "a/b", "publisher", 1, 0, b"", None, 1, 0, 0, 100_000),

@@ -1,0 +1,1 @@
+"""The chain of authenticators: by what a connecting client may prove who it is, in which order."""
