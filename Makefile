@@ -50,8 +50,9 @@ soak: $(VENV)/dev.stamp ## Let 5 of 100 subscribers never read, then 2,000 mixed
 	@status=0; $(BIN)/python bench/slow_consumer.py --seconds 20 || status=1; \
 		$(BIN)/python bench/soak.py --seconds 480 $(SOAK) || status=1; exit $$status
 
-fuzz: $(VENV)/dev.stamp ## Feed the decoders, the routing, the hot path and the importers 4,000 inputs for each property, some ten minutes
-	$(BIN)/python -m pytest -q -n $(JOBS) --hypothesis-profile=fuzz tests/protocol tests/routing tests/engine/test_runs.py tests/listeners/test_proxy_protocol.py tests/store/importing/test_any_input.py
+fuzz: $(VENV)/dev.stamp ## Feed the decoders, the routing, the hot path, the importers and the API made-up input, some fifteen minutes
+	$(BIN)/python -m pytest -q -n $(JOBS) --hypothesis-profile=fuzz tests/protocol tests/routing tests/engine/test_runs.py tests/listeners/test_proxy_protocol.py tests/store/importing/test_any_input.py \
+		tests/store/test_file_rules.py tests/mgmt_api/test_hocon.py tests/mgmt_api/test_any_request.py
 
 clean: ## Remove what the other targets made, ./data excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

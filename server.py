@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
+from amqtt.contexts import ListenerType
 from amqtt.errors import BrokerError, PluginError, PluginLoadError
 
 from .broker.broker import Broker
@@ -22,20 +23,27 @@ from .config.address import format_address, split_address
 from .config.plugin_options import check_plugins
 from .config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN, Settings
 from .file_limit import bound_connections, raise_file_limit
+from .mgmt_api.api_key_settings import load_configured_keys
 from .mgmt_api.application import create_application, create_runner
 from .mgmt_api.configuration import Configuration, Governed
+from .mgmt_api.emqx.tracing.stored import load_traces
+from .mgmt_api.key_fetcher import fetch_keys
 from .mgmt_api.roots import ROOTS
 from .mgmt_api.settings import ApiSettings
 from .store.directory import Directory
 from .store.errors import DatabaseDamaged
 from .store.file_exchange import finish_or_undo
-from .store.file_names import CREDENTIALS_NAME, DATABASE_NAME, SESSIONS_NAME
+from .store.file_names import CREDENTIALS_NAME, DATABASE_NAME, HISTORY_NAME, SESSIONS_NAME
 from .store.first_run import InitialCredentials, first_run
+from .store.history import HistoryStore
+from .store.importing.authenticator_users import bootstrap
 from .store.lock import DataDirectoryLock
 from .store.sessions import SessionStore
 from .store.sessions.setting_aside import set_aside
 
 _API_SHUTDOWN_SECONDS = 2.0
+_BUNKERM_KEY = "API_KEY"
+"""The environment variable that sets the key to BunkerM's facade, under the name that it has there."""
 _SWITCH_INTERVAL = 0.001
 """Seconds for which the event loop may keep the interpreter to itself: the thread that writes sessions waits that long
 for each statement. With the default of 0.005 it was starved for up to seconds by a loop that is always busy."""
@@ -117,7 +125,8 @@ class Server:
     async def _open_store(self, announce: Callable[[str], None]) -> Directory:
         data_dir = self.settings.data_dir
         limits = self.settings.mqtt
-        credentials = await first_run(data_dir, scram_iterations=limits.scram_iterations)
+        bunkerm_key = os.environ.get(_BUNKERM_KEY) or None
+        credentials = await first_run(data_dir, scram_iterations=limits.scram_iterations, bunkerm_key=bunkerm_key)
         if credentials is not None:
             announce(describe(credentials, self.settings))
         directory = await Directory.open(
@@ -127,6 +136,10 @@ class Server:
             **self.settings.access.model_dump(),
         )
         self._started.push_async_callback(directory.close)
+        directory.authenticators.use_fetcher(fetch_keys)
+        await bootstrap(directory)
+        if bunkerm_key is not None:
+            await directory.set_bunkerm_key(bunkerm_key, actor="environment", facade="server")
         return directory
 
     async def _start_with_sessions(self, directory: Directory) -> Broker:
@@ -165,28 +178,43 @@ class Server:
         limits = _within_files(MqttSettings(**self.settings.mqtt.model_dump()))
         try:
             broker = Broker(config, settings=limits, directory=directory, journal=sessions)
-            self._configuration = Configuration(Governed(broker, directory), ROOTS)
+            governed = Governed(
+                broker,
+                directory,
+                ApiSettings(**self.settings.api.model_dump()),
+                self.settings.data_dir,
+                self.settings.fixed,
+            )
+            broker.delayed.is_banned = lambda client_id: directory.bans.find(client_id, "") is not None
+            self._configuration = Configuration(governed, ROOTS)
             await self._configuration.load()
+            await load_configured_keys(self._configuration)
+            load_traces(governed)
             await broker.start()
         except (BrokerError, PluginError, PluginLoadError, OSError, ValueError) as error:
             raise StartError(_sentence("The MQTT broker cannot start", error)) from error
         self._started.push_async_callback(broker.shutdown)
         self._broker = broker
         for name, address in broker.addresses.items():
-            kind = "ws" if self.settings.listeners[name].type == "ws" else "mqtt"
+            kind = "ws" if broker.listeners.definitions[name].config.type == ListenerType.WS else "mqtt"
             self.addresses.setdefault(kind, format_address(*address))
         return broker
 
     async def _start_api(self, broker: Broker, directory: Directory, lock: DataDirectoryLock) -> None:
         section = self.settings.api
         host, port = split_address(section.bind)
+        history = await HistoryStore.open(self.settings.data_dir / HISTORY_NAME)
+        self._started.push_async_callback(history.close)
+        if history.problem is not None:
+            logger.error("%s", history.problem)
         application = create_application(
             broker=broker,
             directory=directory,
-            settings=ApiSettings(**section.model_dump(exclude={"bind"})),
+            settings=ApiSettings(**section.model_dump()),
             prove=lock.prove,
             configuration=self._configuration,
             data_dir=self.settings.data_dir,
+            history=history,
         )
         runner = create_runner(application, shutdown_timeout=_API_SHUTDOWN_SECONDS)
         await runner.setup()

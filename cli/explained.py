@@ -6,6 +6,8 @@ from typing import Any
 from .table import Column, column, format_table, visible
 
 _KINDS = {
+    "token": "token's own rules",
+    "file": "rule file",
     "clientid": "client id",
     "username": "user name",
     "derived": "login's own rules",
@@ -71,7 +73,8 @@ def _rule(layer: Mapping[str, Any]) -> str | None:
         words = f"{'allow' if rule['allow'] else 'deny'} {rule['acltype']} {rule['topic']} priority {rule['priority']}"
     else:
         words = f"{rule['permission']} {rule['action']} {rule['topic']}{_limits(rule)}"
-    return f"rule {layer['position']}: {visible(words)}"
+    place = "line" if layer["kind"] == "file" else "rule"
+    return f"{place} {layer['position']}: {visible(words)}"
 
 
 def _limits(rule: dict[str, Any]) -> str:

@@ -73,6 +73,8 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
+    # By this name the management finds it, to change what is told here while the server runs.
+    logging.getLogger().handlers[0].set_name("wardenmq.console")
     # At debug aiosqlite writes every statement with its parameters, password hashes among them.
     for name in ("aiosqlite", "transitions"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -73,7 +73,7 @@ class StoppedTransport:
         # Never started: no session lives in it, so what a write concerns is only the database.
         listeners = {"default": {"type": "external"}}
         broker = Broker({"listeners": listeners, "plugins": {}}, settings=MqttSettings(**limits.model_dump()))
-        settings = ApiSettings(**self._settings.api.model_dump(exclude={"bind"}))
+        settings = ApiSettings(**self._settings.api.model_dump())
         state = ApiState(broker, directory, settings, version="", configured_plugins=self._settings.plugins)
         self._facade = LocalFacade(OPERATOR, state, Caller(ACTOR, "administrator", VIA_COMMAND_LINE))
         return self._facade

@@ -1,5 +1,6 @@
 """The management API put together: facades, error handling, the documents that describe them."""
 
+import asyncio
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -8,14 +9,18 @@ from aiohttp import web
 
 from ..broker.broker import Broker
 from ..store.directory import Directory
-from .configuration import Configuration
-from .dispatch import answer_errors, mount
+from ..store.history import HistoryStore
+from .configuration import Configuration, Governed
+from .dispatch import allow_other_origins, answer_errors, mount
+from .emqx.node.watching import monitor
 from .emqx.table import EMQX, ROOT
 from .encoding import encode
 from .http_log import create_logger
+from .later import Later
 from .openapi import document
 from .operator.address import MAX_TARGET
 from .operator.table import OPERATOR
+from .roots import ROOTS
 from .settings import ApiSettings
 from .state import STATE, ApiState
 
@@ -31,11 +36,12 @@ def create_application(
     prove: Callable[[str], str] | None = None,
     configuration: Configuration | None = None,
     data_dir: Path | None = None,
+    history: HistoryStore | None = None,
 ) -> web.Application:
     """Build the application for one broker and one directory; both stay the caller's to start and to close.
 
     `prove` is `DataDirectoryLock.prove`, where there is a data directory. `configuration` is what was put in force for
-    this broker before it was started.
+    this broker before it was started. `history` is where samples are stored, and the caller's to close.
     """
     chosen = settings or ApiSettings()
     release = _release()
@@ -45,12 +51,16 @@ def create_application(
         directory,
         chosen,
         release,
-        document=encode(document(EMQX, release)),
+        document=Later(lambda: encode(document(EMQX, release))),
         operator_document=encode(document(OPERATOR, release)),
         prove=prove,
         data_dir=data_dir,
-        loaded=configuration,
+        history=history,
+        loaded=configuration or Configuration(Governed(broker, directory, chosen, data_dir), ROOTS),
     )
+    application.on_response_prepare.append(allow_other_origins)
+    application.cleanup_ctx.append(monitor)
+    application.on_cleanup.append(_forget_backups)
     for facade in (EMQX, ROOT, OPERATOR):
         mount(application, facade)
     return application
@@ -65,6 +75,10 @@ def create_runner(application: web.Application, *, shutdown_timeout: float = 5.0
         shutdown_timeout=shutdown_timeout,
         max_line_size=MAX_TARGET + _AROUND_TARGET,
     )
+
+
+async def _forget_backups(application: web.Application) -> None:
+    await asyncio.to_thread(application[STATE].backups.close)
 
 
 def _release() -> str:

@@ -4,10 +4,12 @@ A root is one subtree under EMQX's name (`retainer`, `delayed`, `mqtt`, ...). Ea
 as `Root`s; `roots.py` names them all.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import isawaitable
 from logging import getLogger
+from pathlib import Path
 from typing import Any, Generic, TypeVar, Unpack, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +18,7 @@ from ..broker.broker import Broker
 from ..store.directory import Directory
 from ..store.writer import Origin
 from .errors import ApiError
+from .settings import ApiSettings
 
 _logger = getLogger(__name__)
 
@@ -29,6 +32,12 @@ class Governed:
     broker: Broker
     """Not started yet when the stored configuration is put in force at the start."""
     directory: Directory
+    settings: ApiSettings = field(default_factory=ApiSettings)
+    """What the HTTP side was started with."""
+    data_dir: Path | None = None
+    """Where files go that the configuration needs; None for a broker without a data directory."""
+    fixed: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the command line and the environment say, nested as in the configuration file: it wins over the API."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,12 @@ class Root(Generic[M]):
     """Give what holds while nothing is stored: for most roots what the running broker was started with."""
     apply: Callable[[Governed, M], Awaitable[None] | None]
     """Put a value in force; raises `ApiError` where that cannot be, and has then changed nothing."""
+    delegates: bool = False
+    """Whether the value is kept elsewhere: `default` always tells it, `apply` changes and stores it."""
     mask: Callable[[M], M] | None = None
     """Give the value as it may be shown, where it holds secrets."""
+    complete: Callable[[Governed, M], M] | None = None
+    """Fill in what a value only shows, whatever was stored."""
 
 
 class Configuration:
@@ -55,6 +68,7 @@ class Configuration:
         self._roots = {root.name: root for root in roots}
         self._adapters = {root.name: TypeAdapter[Any](root.model) for root in self._roots.values()}
         self._values: dict[str, Any] = {}
+        self._lock = asyncio.Lock()
 
     @property
     def roots(self) -> Mapping[str, Root[Any]]:
@@ -67,6 +81,8 @@ class Configuration:
         What this release cannot use is logged and left as it is: the default holds.
         """
         for name, root in self._roots.items():
+            if root.delegates:
+                continue
             stored = self.governed.directory.configurations.get(name)
             if stored is None:
                 continue
@@ -80,9 +96,10 @@ class Configuration:
 
     def get(self, root: Root[M]) -> M:
         """Return a root's present value."""
-        if root.name not in self._values:
+        if root.delegates or root.name not in self._values:
             return root.default(self.governed)
-        return cast("M", self._values[root.name])
+        value = cast("M", self._values[root.name])
+        return value if root.complete is None else root.complete(self.governed, value)
 
     def shown(self, root: Root[M]) -> M:
         """Return a root's present value without its secrets."""
@@ -99,8 +116,22 @@ class Configuration:
 
         Raises what `Root.apply` raises, and the store's errors; what was in force then is again.
         """
-        before = self.get(root)
-        await _done(root.apply(self.governed, value))
+        return await self.change(root, lambda _: value, **origin)
+
+    async def change(self, root: Root[M], change: Callable[[M], M], **origin: Unpack[Origin]) -> M:
+        """Do the same with what `change` makes of the present value; nobody else changes it meanwhile.
+
+        Raises what `change` raises, too.
+        """
+        async with self._lock:
+            before = self.get(root)
+            value = change(before)
+            await _done(root.apply(self.governed, value))
+            if not root.delegates:
+                await self._store(root, value, before, origin)
+            return self.shown(root)
+
+    async def _store(self, root: Root[M], value: M, before: M, origin: Origin) -> None:
         stored = self._adapters[root.name].dump_python(value, mode="json", by_alias=True, exclude_none=True)
         try:
             await self.governed.directory.configurations.put(root.name, stored, **origin)
@@ -108,7 +139,6 @@ class Configuration:
             await _done(root.apply(self.governed, before))
             raise
         self._values[root.name] = value
-        return self.shown(root)
 
 
 async def _done(outcome: Awaitable[None] | None) -> None:

@@ -43,10 +43,25 @@ def read_query(query_string: str, model: type[BaseModel]) -> BaseModel:
         raise bad_request(_describe(_problems(error), "query")) from None
 
 
+def check_type(data: bytes, content_type: str, required: str) -> None:
+    """Refuse a body of another media type, where there is a body. Raises `ApiError` 415."""
+    if data and content_type != required:
+        raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", f"content-type:{required} Required")
+
+
+def read_text(data: bytes, content_type: str) -> str:
+    """Take a body as text in UTF-8, whatever it is called unless that is a form with parts or JSON."""
+    if content_type in ("application/json", "multipart/form-data"):
+        check_type(data, content_type, "text/plain")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise bad_request("body: is not UTF-8") from None
+
+
 def read_body(data: bytes, content_type: str, adapter: TypeAdapter[Any]) -> object:
     """Check a JSON body; none at all counts as an empty object."""
-    if data and content_type != "application/json":
-        raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", "content-type:application/json Required")
+    check_type(data, content_type, "application/json")
     try:
         return adapter.validate_json(data or b"{}")
     except ValidationError as error:
@@ -54,6 +69,11 @@ def read_body(data: bytes, content_type: str, adapter: TypeAdapter[Any]) -> obje
         if problems[0]["type"] == "json_invalid":
             raise bad_request(_INVALID_JSON) from None
         raise bad_request(_describe(problems, "body")) from None
+
+
+def describe_problems(error: ValidationError, where: str) -> str:
+    """Say what is wrong with a value that came in another way than as a body."""
+    return _describe(_problems(error), where)
 
 
 def _problems(error: ValidationError) -> list[ErrorDetails]:

@@ -8,15 +8,17 @@ from typing import Any
 from aiohttp import web
 
 from ..store.errors import StoreError
+from .dashboard_settings import dashboard_of
 from .encoding import encode
 from .errors import ApiError, from_store
-from .operation import Operation, Reply, Request
+from .operation import EMPTY, Operation, Reply, Request
 from .paths import SegmentResource
-from .routes import Caller, Facade, Route
+from .routes import Caller, Facade, OpenFile, Route
 from .state import STATE, ApiState
 
 _logger = getLogger(__name__)
 _OPERATION = web.RequestKey("wardenmq.operation", Operation)
+_PREFLIGHT_SECONDS = "600"
 _STREAMED = 262_144
 """Bytes above which an answer is sent in parts."""
 _NOT_FOUND_PAGE = (
@@ -46,17 +48,25 @@ class Endpoint:
         """Answer a request whose path and method are this route's."""
         request[_OPERATION] = self.operation
         state = request.app[STATE]
-        caller = None if self.operation.route.public else self._admit(request, state)
-        data = await self._read(request, state)
-        asked = Request(dict(request.match_info), request.rel_url.raw_query_string, request.content_type, data)
+        caller = None if self.operation.route.is_public(state) else self._admit(request, state)
+        asked = Request(
+            dict(request.match_info),
+            request.rel_url.raw_query_string,
+            request.headers.get("Content-Type", ""),
+            await self._read(request, state),
+            request.headers,
+            request.remote or "",
+        )
         return await _respond(request, await self.operation.carry_out(state, asked, caller))
 
     def _admit(self, request: web.Request, state: ApiState) -> Caller:
         """Name a caller who may call this operation; whoever may not is taken note of. Raises `ApiError` 401, 403."""
-        facade = self.operation.facade
+        facade, route = self.operation.facade, self.operation.route
         try:
+            if route.bearer_only and facade.bearer_required is not None and _shows_key(request):
+                raise facade.bearer_required(route)
             caller = facade.authenticate(request, state)
-            if not self.operation.route.admits(caller.role):
+            if not route.admits(caller.role):
                 raise facade.forbidden
         except ApiError as error:
             now = asyncio.get_running_loop().time()
@@ -77,10 +87,14 @@ class Endpoint:
             raise ApiError(413, "BAD_REQUEST", f"the body is larger than {most} bytes") from None
 
 
+def _shows_key(request: web.Request) -> bool:
+    return request.headers.get("Authorization", "").partition(" ")[0].lower() == "basic"
+
+
 async def _respond(request: web.Request, reply: Reply) -> web.StreamResponse:
-    if reply.status == 204:
-        return web.Response(status=204, headers=reply.headers)
-    if reply.size > _STREAMED:
+    if reply.status in EMPTY:
+        return web.Response(status=reply.status, headers=reply.headers)
+    if reply.file is not None or reply.size > _STREAMED:
         return await _stream(request, reply)
     return web.Response(
         status=reply.status, body=b"".join(reply.parts), content_type=reply.content_type, headers=reply.headers
@@ -96,10 +110,26 @@ async def _stream(request: web.Request, reply: Reply) -> web.StreamResponse:
         await response.prepare(request)
         for part in reply.parts:
             await response.write(part)
+        if reply.file is not None:
+            await _send_file(response, reply.file)
         await response.write_eof()
     except ConnectionError:
         _logger.debug("the peer left before its answer was sent")
+    finally:
+        if reply.file is not None:
+            reply.file.file.close()
     return response
+
+
+async def _send_file(response: web.StreamResponse, sent: OpenFile) -> None:
+    """Send as much of a file as was promised, even if it grows meanwhile."""
+    left = sent.size
+    while left:
+        piece = await asyncio.to_thread(sent.file.read, min(left, _STREAMED))
+        if not piece:
+            raise ConnectionError("the file became shorter while it was sent")
+        await response.write(piece)
+        left -= len(piece)
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -115,12 +145,31 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPNotFound:
         return _not_found(request.headers.get("Accept", ""))
     except web.HTTPMethodNotAllowed as error:
-        return web.Response(status=405, headers={"Allow": ", ".join(sorted(error.allowed_methods))})
+        return _other_method(request, ", ".join(sorted(error.allowed_methods)))
     except StoreError as error:
         known = from_store(error)
         return _error(request, known) if known is not None else _unexpected(request)
     except Exception:
         return _unexpected(request)
+
+
+async def allow_other_origins(request: web.Request, response: web.StreamResponse) -> None:
+    """Let pages of other origins read the answer, where the operator wants that."""
+    if "Origin" in request.headers and dashboard_of(request.app[STATE].configuration).cors:
+        response.headers["Access-Control-Allow-Origin"] = "*"
+
+
+def _other_method(request: web.Request, allowed: str) -> web.Response:
+    """Refuse a method that a path does not have, or tell a browser that asks for another origin what it may send."""
+    asks = "Origin" in request.headers and "Access-Control-Request-Method" in request.headers
+    if request.method == "OPTIONS" and asks and dashboard_of(request.app[STATE].configuration).cors:
+        granted = {
+            "Access-Control-Allow-Methods": allowed,
+            "Access-Control-Allow-Headers": "Authorization, Content-Type",
+            "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
+        }
+        return web.Response(status=204, headers=granted)
+    return web.Response(status=405, headers={"Allow": allowed})
 
 
 def _unexpected(request: web.Request) -> web.Response:

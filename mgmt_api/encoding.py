@@ -4,13 +4,42 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 SLICE = 100
-"""Rows that are looked at, or encoded, before the event loop gets its turn; a hundred clients take some 3 ms."""
+"""Rows that are looked at, or encoded, at most before the event loop gets its turn."""
+TURN = 0.001
+"""Seconds of work on a listing after which it does so at any rate: a hundred clients take some 3 ms, and messages that
+come meanwhile wait as long."""
+STEP = 10
+"""Rows between two looks at the clock."""
+
+
+class Turn:
+    """Tell when the event loop should get its turn: after so many rows, or after so long."""
+
+    __slots__ = ("_ends", "_rows")
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._ends = perf_counter() + TURN
+
+    def over(self) -> bool:
+        """Count a row that is about to be looked at; True where others should have their turn before."""
+        self._rows += 1
+        if self._rows % STEP:
+            return False
+        return self._rows >= SLICE or perf_counter() >= self._ends
+
+    async def end(self) -> None:
+        """Let others have their turn, and begin anew."""
+        await asyncio.sleep(0)
+        self._rows = 0
+        self._ends = perf_counter() + TURN
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +52,7 @@ class Page:
 
     slices: Sequence[bytes]
     """Rows as `encode_rows` writes them."""
-    meta: Mapping[str, int | bool]
+    meta: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)

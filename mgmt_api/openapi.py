@@ -1,25 +1,32 @@
 """The OpenAPI document of a facade, written from its route table."""
 
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
+from re import compile as compile_pattern
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from .multipart import UploadedFile
 from .routes import Facade, Route
 
+_NO_WORD = compile_pattern(r"\W+")
 _COMPONENTS = "#/components/schemas/{model}"
 _ERROR = "#/components/schemas/Error"
-_FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 _FILE_ERRORS: dict[int, tuple[str, ...]] = {413: ("BAD_REQUEST",)}
 _BODY_ERRORS: dict[int, tuple[str, ...]] = {**_FILE_ERRORS, 415: ("UNSUPPORTED_MEDIA_TYPE",)}
 
 
 def documented_errors(facade: Facade, route: Route[Any, Any]) -> dict[int, tuple[str, ...]]:
     """List the errors of an operation by status: its own and those that its checks bring."""
-    errors: dict[int, tuple[str, ...]] = {} if route.public else dict(facade.caller_errors)
+    errors: dict[int, tuple[str, ...]] = {} if route.public is True else dict(facade.caller_errors)
+    if route.bearer_only:
+        errors[401] = (*errors[401], "API_KEY_NOT_ALLOW")
     if route.body is not None:
-        errors |= _FILE_ERRORS if route.takes_file else _BODY_ERRORS
-    if route.body is not None or route.query is not None:
+        errors |= _FILE_ERRORS if route.body is bytes else _BODY_ERRORS
+    if route.body is not None or route.query is not None or route.path_parameters:
         errors[400] = ("BAD_REQUEST",)
     for status, codes in route.errors.items():
         errors[status] = tuple(dict.fromkeys((*errors.get(status, ()), *codes)))
@@ -54,15 +61,43 @@ class _Schemas:
                 inputs.append(((index, "body"), "validation", body))
             for status, answer in _answers(route).items():
                 inputs.append(((index, str(status)), "serialization", TypeAdapter(answer)))
+            for media_type in route.other_types:
+                other: Any = route.other_types[media_type]
+                inputs.append(((index, media_type), "serialization", TypeAdapter(other)))
         self._by_key, definitions = TypeAdapter.json_schemas(
             inputs, ref_template=_COMPONENTS, schema_generator=GenerateJsonSchema
         )
-        self.components: dict[str, Any] = {**definitions.get("$defs", {}), "Error": _ERROR_SCHEMA}
+        self._short = _short_names(definitions.get("$defs", {}))
+        found: dict[str, Any] = self._renamed(definitions.get("$defs", {}))
+        self.components: dict[str, Any] = {self._short[name]: schema for name, schema in found.items()}
+        self.components["Error"] = _ERROR_SCHEMA
+
+    def _renamed(self, schemas: Any) -> Any:
+        """Have references lead to the short names."""
+        if isinstance(schemas, dict):
+            read = cast("dict[str, Any]", schemas)
+            return {key: self._renamed(value) if key != "$ref" else self._led(value) for key, value in read.items()}
+        if isinstance(schemas, list):
+            return [self._renamed(value) for value in cast("list[Any]", schemas)]
+        return schemas
+
+    def _led(self, reference: Any) -> Any:
+        if not isinstance(reference, str):
+            return self._renamed(reference)
+        head, slash, name = reference.rpartition("/")
+        return f"{head}{slash}{self._short.get(name, name)}"
 
     def of(self, index: int, part: str) -> dict[str, Any]:
         """Return the schema of a body or an answer."""
         mode: JsonSchemaMode = "validation" if part == "body" else "serialization"
-        return self._by_key[((index, part), mode)]
+        return self._renamed(self._by_key[((index, part), mode)])
+
+
+def _short_names(schemas: Mapping[str, Any]) -> dict[str, str]:
+    """Shorten the names of models that are called alike in several modules: the whole path is nobody's business."""
+    short = {name: ".".join(name.split("__")[-2:]) for name in schemas}
+    taken = Counter(short.values())
+    return {name: chosen if taken[chosen] == 1 else name for name, chosen in short.items()}
 
 
 _ERROR_SCHEMA: dict[str, Any] = {
@@ -79,19 +114,41 @@ def _answers(route: Route[Any, Any]) -> dict[int, Any]:
 
 def _operation(facade: Facade, index: int, route: Route[Any, Any], schemas: _Schemas) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": getattr(route.handler, "__name__", f"operation_{index}"),
+        "operationId": _NO_WORD.sub("_", f"{route.method.lower()}{route.path}").strip("_"),
         "summary": route.summary,
         "tags": [route.tag],
         "parameters": [*_path_parameters(route), *_query_parameters(route)],
         "responses": _responses(facade, index, route, schemas),
-        "security": [] if route.public else [{name: []} for name in facade.security],
+        "security": _security(facade, route),
     }
-    if route.takes_file:
-        operation["requestBody"] = {"required": True, "content": _FILE}
-    elif route.body is not None:
-        schema = schemas.of(index, "body")
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if route.body is not None:
+        schema = _body_schema(route) or schemas.of(index, "body")
+        operation["requestBody"] = {"required": True, "content": {route.body_type: {"schema": schema}}}
     return operation
+
+
+def _security(facade: Facade, route: Route[Any, Any]) -> list[dict[str, list[str]]]:
+    """Say by which schemes a caller can name himself; an empty one stands for none at all."""
+    if route.public is True:
+        return []
+    schemes = {
+        name: scheme
+        for name, scheme in facade.security.items()
+        if not route.bearer_only or scheme["scheme"] == "bearer"
+    }
+    offered: list[dict[str, list[str]]] = [{name: []} for name in schemes]
+    return offered if route.public is False else [*offered, {}]
+
+
+def _body_schema(route: Route[Any, Any]) -> dict[str, Any] | None:
+    """Describe a body that is no JSON."""
+    if route.body is str:
+        return {"type": "string"}
+    if route.body is bytes:
+        return _BINARY
+    if route.body is UploadedFile:
+        return {"type": "object", "required": [route.file_field], "properties": {route.file_field: _BINARY}}
+    return None
 
 
 def _path_parameters(route: Route[Any, Any]) -> list[dict[str, Any]]:
@@ -123,9 +180,25 @@ def _responses(facade: Facade, index: int, route: Route[Any, Any], schemas: _Sch
         }
     for status in (route.status, *route.other_answers):
         response: dict[str, Any] = {"description": route.summary if status == route.status else "see the schema"}
-        if (status, route.answer) == (route.status, str):
-            response["content"] = {"text/plain": {"schema": {"type": "string"}}}
-        elif status in _answers(route):
-            response["content"] = {"application/json": {"schema": schemas.of(index, str(status))}}
+        content = _content(index, status, route, schemas)
+        if content:
+            response["content"] = content
         responses[str(status)] = response
     return dict(sorted(responses.items()))
+
+
+def _content(index: int, status: int, route: Route[Any, Any], schemas: _Schemas) -> dict[str, Any]:
+    """Describe the forms of an answer by media type."""
+    answer = _answers(route).get(status)
+    if answer is None:
+        return {}
+    if answer is bytes:
+        content: dict[str, Any] = {route.answer_type or "application/octet-stream": {"schema": _BINARY}}
+    elif answer is str:
+        content = {route.answer_type or "text/plain": {"schema": {"type": "string"}}}
+    else:
+        content = {route.answer_type or "application/json": {"schema": schemas.of(index, str(status))}}
+    if status == route.status:
+        for media_type in route.other_types:
+            content[media_type] = {"schema": schemas.of(index, media_type)}
+    return content

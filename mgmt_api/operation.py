@@ -10,12 +10,16 @@ from typing import Any
 
 from ..store.background_work import collection_paused
 from ..store.writer import Origin
-from .decoding import read_body, read_query
+from .decoding import check_type, read_body, read_query, read_text
 from .encoding import encode, encode_answer
 from .errors import ApiError
-from .routes import Answer, Call, Caller, Facade, Route
+from .multipart import MEDIA_TYPE as MULTIPART
+from .multipart import read_file
+from .routes import Answer, Call, Caller, Facade, OpenFile, Route
 from .state import ApiState
 
+EMPTY = frozenset({204, 304})
+"""Statuses of answers without a body."""
 _LARGE = 65_536
 """Bytes of a body that is checked in a thread: ten thousand rules take some 50 ms."""
 
@@ -29,7 +33,10 @@ class Request:
     query_string: str = ""
     """Still percent-encoded."""
     content_type: str = ""
+    """The header as it came, parameters included."""
     data: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    peer_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,13 @@ class Reply:
     parts: list[bytes] = field(repr=False)
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    file: OpenFile | None = None
+    """What is sent in place of parts; whoever sends it closes it."""
 
     @property
     def size(self) -> int:
         """The body's length in bytes."""
-        return sum(map(len, self.parts))
+        return sum(map(len, self.parts)) if self.file is None else self.file.size
 
 
 class Operation:
@@ -64,23 +73,37 @@ class Operation:
         origin: Origin = {"facade": self.facade.name}
         if caller is not None:
             origin = {"facade": caller.facade or self.facade.name, "actor": caller.name}
-        body: object = None
-        if self._body is not None:
-            if len(request.data) > _LARGE:
-                # What a large body becomes is kept, and to look for garbage in it would hold up the loop.
-                with collection_paused():
-                    body = await asyncio.to_thread(read_body, request.data, request.content_type, self._body)
-                    return await self._handle(state, request, body, origin)
-            body = read_body(request.data, request.content_type, self._body)
-        elif route.takes_file:
-            body = request.data
-        return await self._handle(state, request, body, origin)
+        if route.body is None or len(request.data) <= _LARGE:
+            return await self._handle(state, request, self._read(request), origin, caller)
+        # What a large body becomes is kept, and to look for garbage in it would hold up the loop.
+        with collection_paused():
+            body = await asyncio.to_thread(self._read, request)
+            return await self._handle(state, request, body, origin, caller)
 
-    async def _handle(self, state: ApiState, request: Request, body: object, origin: Origin) -> Reply:
+    def _read(self, request: Request) -> object:
+        """Make of the body's bytes what the handler takes. Raises `ApiError` 400, 415."""
+        route = self.route
+        media_type = request.content_type.partition(";")[0].strip().lower()
+        if self._body is not None:
+            return read_body(request.data, media_type, self._body)
+        if route.body is None:
+            return None
+        if route.body is bytes:
+            return request.data
+        if route.body is str:
+            return read_text(request.data, media_type)
+        check_type(request.data, media_type, MULTIPART)
+        return read_file(request.data, request.content_type, route.file_field)
+
+    async def _handle(
+        self, state: ApiState, request: Request, body: object, origin: Origin, caller: Caller | None
+    ) -> Reply:
         route = self.route
         model = route.query_model
         query = None if model is None else read_query(request.query_string, model)
-        call: Call[Any, Any] = Call(state, request.path, query, body, origin)
+        call: Call[Any, Any] = Call(
+            state, request.path, query, body, origin, caller, request.headers, request.peer_host
+        )
         return await _reply(await route.handler(call), route.status)
 
     def refuse(self, error: ApiError) -> Reply:
@@ -91,8 +114,10 @@ class Operation:
 async def _reply(result: object, status: int) -> Reply:
     answer = result if isinstance(result, Answer) else Answer(result, status)
     body = answer.body
-    if answer.status == 204:
-        return Reply(204, [], headers=answer.headers)
+    if answer.status in EMPTY:
+        return Reply(answer.status, [], headers=answer.headers)
+    if isinstance(body, OpenFile):
+        return Reply(answer.status, [], answer.content_type, answer.headers, body)
     if isinstance(body, str):
         parts = [body.encode()]
     elif isinstance(body, bytes):

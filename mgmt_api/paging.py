@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from .encoding import SLICE, Page, encode_rows
+from .encoding import Page, Turn, encode_rows
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=tuple[str, int])
@@ -48,7 +48,7 @@ async def paginate(
 ) -> Page:
     """Take the page that `query` asks for out of the items that `keep` lets through.
 
-    Pauses every `SLICE` items: what `items` iterates over must bear being changed meanwhile.
+    Pauses now and then: what `items` iterates over must bear being changed meanwhile.
     Not `counted` means no total in the answer, and an end as soon as the page is full.
     """
     start = (query.page - 1) * query.limit
@@ -56,12 +56,13 @@ async def paginate(
     slices: list[bytes] = []
     rows: list[Mapping[str, Any]] = []
     matched = 0
-    for seen, item in enumerate(items, 1):
-        if seen % SLICE == 0:
+    turn = Turn()
+    for item in items:
+        if turn.over():
             if rows:
                 slices.append(encode_rows(rows))
                 rows.clear()
-            await asyncio.sleep(0)
+            await turn.end()
         if keep is not None and not keep(item):
             continue
         if start <= matched < end:

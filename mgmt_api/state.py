@@ -9,11 +9,16 @@ from aiohttp import web
 
 from ..broker.broker import Broker
 from ..store.directory import Directory
+from ..store.history import HistoryStore
+from .backup_files import BackupFiles
 from .configuration import Configuration, Governed
+from .later import Later
+from .login_tokens import LoginTokens
 from .message_ids import MessageIds
+from .monitoring import Monitoring
 from .refusals import RefusalLog
-from .roots import ROOTS
 from .settings import ApiSettings
+from .swagger_ui import SwaggerUi, read_swagger_ui
 
 
 @dataclass(slots=True)
@@ -25,8 +30,12 @@ class ApiState:
     settings: ApiSettings
     version: str
     """The release of wardenmq that runs."""
-    document: bytes = b""
-    """The OpenAPI document of the EMQX facade, encoded once."""
+    document: Later[bytes] | None = None
+    """The OpenAPI document of the EMQX facade, encoded."""
+    swagger_ui: Later[SwaggerUi] = field(default_factory=lambda: Later(read_swagger_ui))
+    """The pages that show it."""
+    tokens: LoginTokens = field(init=False)
+    """Who is logged in."""
     operator_document: bytes = b""
     """The OpenAPI document of the operator's API, encoded once."""
     configuration: Configuration = field(init=False)
@@ -36,19 +45,26 @@ class ApiState:
     prove: Callable[[str], str] | None = None
     """Give the proof of owning the data directory that a challenge asks for; None where there is none to own."""
     message_ids: MessageIds = field(default_factory=MessageIds)
-    rules_enabled: bool = True
-    """Whether the rules of the built-in database are in force."""
     configured_plugins: Mapping[str, Mapping[str, Any]] | None = None
     """The plugins of the settings, where the broker does not run and so has loaded none."""
     unhandled_errors: int = 0
     """Requests that ended in an exception nobody expected."""
     refusals: RefusalLog = field(default_factory=RefusalLog)
 
+    history: InitVar[HistoryStore | None] = None
+    """Where samples are stored; without it they are kept in memory."""
+    backups: BackupFiles = field(init=False)
+    """What was exported, and what may be imported."""
+    monitoring: Monitoring = field(init=False)
+    """What sees how the broker fares, while the application runs."""
     loaded: InitVar[Configuration | None] = None
-    """The configuration that is in force already; without it what is stored is not put in force."""
+    """The configuration that was put in force; without it none can be changed."""
 
-    def __post_init__(self, loaded: Configuration | None) -> None:
-        self.configuration = loaded or Configuration(Governed(self.broker, self.directory), ROOTS)
+    def __post_init__(self, history: HistoryStore | None, loaded: Configuration | None) -> None:
+        self.monitoring = Monitoring(self.broker, history, self.data_dir)
+        self.configuration = loaded or Configuration(Governed(self.broker, self.directory, self.settings), ())
+        self.backups = BackupFiles(self.data_dir)
+        self.tokens = LoginTokens(self.directory.dashboard_users)
 
     @property
     def refused_callers(self) -> int:

@@ -44,7 +44,8 @@ class ServerProcess:
     ) -> "ServerProcess":
         """Start the process without waiting for it."""
         errors = data_dir.parent / f"{data_dir.name}.{len(list(data_dir.parent.iterdir()))}.err"
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WARDENMQ_")}
+        ours = ("WARDENMQ_", "API_KEY")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         cheap = {"WARDENMQ_MQTT__SCRAM_ITERATIONS": "4096"}  # the first start waits for its login's keys
         with errors.open("wb") as sink:
             process = await asyncio.create_subprocess_exec(

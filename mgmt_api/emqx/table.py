@@ -6,13 +6,16 @@ from ..errors import ApiError
 from ..routes import Facade, Route
 from .access.table import ACCESS
 from .clients.table import CLIENTS
-from .credentials import FORBIDDEN, authenticate
-from .dashboard.table import DASHBOARD
+from .credentials import FORBIDDEN, authenticate, refuse_key
+from .dashboard.table import DASHBOARD, DOCUMENTATION
 from .messaging.table import MESSAGING
 from .node import status
 from .node.table import NODE, STATUS
 from .settings.table import SETTINGS
 from .tracing.table import TRACING
+
+BASIC = "basicAuth"
+BEARER = "bearerAuth"
 
 
 def _error_body(error: ApiError) -> object:
@@ -28,9 +31,10 @@ def _facade(prefix: str, routes: tuple[Route[Any, Any], ...]) -> Facade:
         authenticate=authenticate,
         forbidden=FORBIDDEN,
         error_body=_error_body,
-        security={"basicAuth": {"type": "http", "scheme": "basic"}},
+        security={BASIC: {"type": "http", "scheme": "basic"}, BEARER: {"type": "http", "scheme": "bearer"}},
+        bearer_required=refuse_key,
         caller_errors={
-            401: ("AUTHORIZATION_HEADER_ERROR", "BAD_API_KEY_OR_SECRET"),
+            401: ("AUTHORIZATION_HEADER_ERROR", "BAD_API_KEY_OR_SECRET", "BAD_TOKEN", "TOKEN_TIME_OUT"),
             403: ("UNAUTHORIZED_ROLE",),
         },
     )
@@ -56,15 +60,7 @@ ROOT = _facade(
             other_answers={503: status.Health},
             public=True,
         ),
-        Route(
-            "GET",
-            "/api-docs/swagger.json",
-            status.get_document,
-            "Give this document",
-            "Status",
-            answer=dict[str, Any],
-            public=True,
-        ),
+        *DOCUMENTATION,
     ),
 )
 """What EMQX has beside its prefix."""

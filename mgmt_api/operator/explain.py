@@ -7,6 +7,7 @@ from ...broker.routing.topics import has_wildcard, split_share
 from ...broker.settings import MqttSettings
 from ...store.acl import explanation
 from ...store.admission import ANONYMOUS_REFUSED
+from ...store.authenticators.token_rights import TokenRights
 from ...store.directory import Directory
 from ...store.records import PUBLISH, RECEIVE, SUBSCRIBE, RoleAcl, Rule
 from ..routes import Call
@@ -39,6 +40,8 @@ class _Client:
     listener: str
     session: bool
     connected: bool
+    rights: object | None = None
+    """What its token says that it may do."""
 
 
 async def explain_decision(call: Call[ExplainQuery, None]) -> Explained:
@@ -59,7 +62,12 @@ async def explain_decision(call: Call[ExplainQuery, None]) -> Explained:
         "connected": client.connected,
     }
     access = directory.access(
-        query.clientid, client.username, client.principal, peer_host=client.address, listener=client.listener
+        query.clientid,
+        client.username,
+        client.principal,
+        peer_host=client.address,
+        listener=client.listener,
+        rights=client.rights if isinstance(client.rights, TokenRights) else None,
     )
     decision = access.explain(_OPERATIONS[query.action], query.topic, query.qos, query.retain)
     remarks = [*_refusals(directory, keepers, query.clientid, client), *_others(keepers)]
@@ -101,6 +109,7 @@ def _client(state: ApiState, query: ExplainQuery, keepers: Gatekeepers) -> _Clie
                 listener,
                 session=True,
                 connected=session.connected,
+                rights=identity.rights,
             )
     username = query.username or None
     return _Client(

@@ -29,7 +29,7 @@ class ExplainQuery(Query):
 
 
 class LayerAnswer(TypedDict):
-    """Show what one layer said; `position` counts from 1."""
+    """Show what one layer said; `position` counts from 1, and is the line of a rule of the file."""
 
     kind: LayerKind
     name: str

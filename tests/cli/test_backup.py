@@ -17,7 +17,7 @@ from ..processes import ANY_PORTS, ServerProcess
 from ..store.session_rows import many_rows, write_database
 from .commands import Cli
 
-NAMES = ["sessions.db", "wardenmq.db", "operator-token", "initial-credentials.json"]
+NAMES = ["history.db", "sessions.db", "wardenmq.db", "operator-token", "initial-credentials.json"]
 PAGE = (Path(__file__).parents[2] / "docs" / "backup.md").read_text(encoding="utf-8")
 
 
@@ -57,7 +57,7 @@ async def test_a_server_that_runs_is_backed_up_and_comes_back_elsewhere(running:
         await publisher.publish("t/late", "after the backup", qos=1)
     other = Cli(tmp_path / "other")
     printed = await other.done("restore", str(path))
-    assert printed.startswith(f"{other.data_dir} holds sessions.db, wardenmq.db, ")
+    assert printed.startswith(f"{other.data_dir} holds history.db, sessions.db, wardenmq.db, ")
     assert [login["login"] for login in (await other.json("user", "list"))["data"]] == ["mqtt", "alice"]
 
     server = await ServerProcess.launch(other.data_dir, *ANY_PORTS)

@@ -48,7 +48,7 @@ async def test_a_server_that_runs(running: Cli) -> None:
     assert {*by_check(answer).values()} == {"ok"}
     assert list(by_check(answer)) == [
         *("data directory", "free space", "server", "wardenmq.db", "wardenmq.db rows"),
-        *("sessions.db", "sessions.db rows", "file modes", "health"),
+        *("sessions.db", "sessions.db rows", "history.db", "file modes", "health"),
     ]
     (server,) = (check["message"] for check in answer["checks"] if check["check"] == "server")
     assert f"process {running.server.ready['pid']}" in server

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp.test_utils import TestClient
 from wardenmq.mgmt_api.state import STATE, ApiState
+from wardenmq.store.credentials.stored_secrets import NO_SECRET
 from wardenmq.store.directory import Directory
 from yarl import URL
 
@@ -58,6 +59,13 @@ def basic(api_key: str, secret: str) -> dict[str, str]:
     return {"Authorization": "Basic " + b64encode(f"{api_key}:{secret}".encode()).decode()}
 
 
+def form(file_name: str, data: bytes, field_name: str = "filename") -> tuple[bytes, dict[str, str]]:
+    """Write a form with one file; returns body and headers."""
+    head = f'--cut\r\nContent-Disposition: form-data; name="{field_name}"; filename="{file_name}"\r\n'
+    body = head.encode() + b"Content-Type: application/octet-stream\r\n\r\n" + data + b"\r\n--cut--\r\n"
+    return body, {"Content-Type": "multipart/form-data; boundary=cut"}
+
+
 @dataclass(slots=True)
 class Api:
     """Call the API as an administrator unless told otherwise."""
@@ -68,6 +76,12 @@ class Api:
     keys: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     """The Authorization header of each role."""
     opened: list[Client5] = field(default_factory=list[Client5])
+
+    async def bearer(self, role: str = "administrator") -> dict[str, str]:
+        """Return the header of a dashboard user of this role, who is called like it and has just logged in."""
+        users = self.directory.dashboard_users
+        user = users.get(role) or await users.put(role, NO_SECRET, role, "")
+        return {"Authorization": f"Bearer {self.state.tokens.create(user)}"}
 
     @property
     def state(self) -> ApiState:

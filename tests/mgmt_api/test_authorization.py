@@ -164,7 +164,8 @@ async def test_everything_can_be_purged_only_while_it_is_not_in_force(api: Api) 
     assert "disabled before purge" in refused.json["message"]
     assert api.directory.rules("all")
 
-    api.state.rules_enabled = False
+    source = "/api/v5/authorization/sources/built_in_database"
+    assert (await api.call("PUT", source, {"type": "built_in_database", "enable": False})).status == 204
     assert (await api.call("DELETE", RULES)).status == 204
     assert api.directory.rules("all") is None
     assert api.directory.rule_subjects("username") == api.directory.rule_subjects("clientid") == []
@@ -180,3 +181,47 @@ async def test_a_rule_that_is_read_and_written_back_keeps_its_condition(api: Api
     assert (await api.call("GET", f"{RULES}/all")).json == shown
     refused = await api.call("POST", f"{RULES}/all", {"rules": [limited | {"ipaddr": "nowhere"}]})
     assert (refused.status, refused.code) == (400, "BAD_REQUEST")
+
+
+async def test_without_their_source_rules_are_not_found(api: Api) -> None:
+    body = {"rules": [RULE]}
+    calls: list[tuple[str, str, Any]] = [
+        ("GET", "/all", None),
+        ("POST", "/all", body),
+        ("DELETE", "/all", None),
+        ("DELETE", "", None),
+    ]
+    for path, key in KINDS:
+        named = {key: "a", **body}
+        assert (await api.call("POST", f"{RULES}/{path}", [named])).status == 204
+        calls += [
+            ("GET", f"/{path}", None),
+            ("POST", f"/{path}", [named]),
+            ("GET", f"/{path}/a", None),
+            ("PUT", f"/{path}/a", named),
+            ("DELETE", f"/{path}/a", None),
+        ]
+    source = "/api/v5/authorization/sources/built_in_database"
+    assert (await api.call("DELETE", source)).status == 204
+    for method, path, sent in calls:
+        reply = await api.call(method, f"{RULES}{path}", sent)
+        assert (reply.status, reply.code) == (404, "NOT_FOUND"), (method, path)
+    created = await api.call("POST", "/api/v5/authorization/sources", {"type": "built_in_database"})
+    assert created.status == 204
+    assert (await api.call("GET", f"{RULES}/users/a")).json == {"username": "a", "rules": [SHOWN]}
+
+
+async def test_the_source_says_how_many_rules_there_may_be(api: Api) -> None:
+    source = "/api/v5/authorization/sources/built_in_database"
+    assert (await api.call("GET", source)).json["max_rules"] == api.state.settings.max_rules == 5
+    assert (await api.call("PUT", source, {"type": "built_in_database", "max_rules": 7})).status == 204
+    assert (await api.call("POST", f"{RULES}/all", {"rules": [RULE] * 7})).status == 204
+    for method, path, body in (
+        ("POST", "/all", {"rules": [RULE] * 8}),
+        ("POST", "/users", [{"username": "a", "rules": [RULE] * 8}]),
+        ("PUT", "/clients/a", {"clientid": "a", "rules": [RULE] * 8}),
+    ):
+        reply = await api.call(method, f"{RULES}{path}", body)
+        assert (reply.status, reply.code) == (400, "BAD_REQUEST")
+    assert (await api.call("PUT", source, {"type": "built_in_database", "enable": False})).status == 204
+    assert (await api.call("GET", source)).json["max_rules"] == 7

@@ -281,3 +281,50 @@ async def test_the_subscriptions_of_a_client(api: Api) -> None:
         }
         for topic, qos in (("a/+", 1), ("b/#", 2))
     ]
+
+
+# -- behind a cursor
+
+
+async def test_parts_behind_a_cursor(api: Api) -> None:
+    for number in range(5):
+        await api.mqtt.connected(f"c{number}")
+    found: list[list[str]] = []
+    cursor = "none"
+    while True:
+        reply = await api.get("/clients_v2", limit=2, cursor=cursor)
+        found.append([row["clientid"] for row in reply.rows])
+        assert reply.meta["count"] == len(found[-1])
+        if "cursor" not in reply.meta:
+            break
+        cursor = reply.meta["cursor"]
+    assert found == [["c0", "c1"], ["c2", "c3"], ["c4"]]
+    assert (await api.get("/clients_v2", limit=5)).meta == {"count": 5}
+
+
+@pytest.mark.parametrize("gone", ["c1", "c2"])
+async def test_a_cursor_holds_though_clients_go(api: Api, gone: str) -> None:
+    for number in range(4):
+        await api.mqtt.connected(f"c{number}")
+    first = await api.get("/clients_v2", limit=2)
+    await api.call("DELETE", f"{V5}/clients/{gone}")
+    rest = await api.get("/clients_v2", cursor=first.meta["cursor"])
+    assert names(rest) == [name for name in ("c2", "c3") if name != gone]
+
+
+async def test_the_filters_of_parts(api: Api) -> None:
+    await open_some(api)
+    first = await api.get("/clients_v2", like_username="li", limit=1, fields="clientid")
+    assert (first.rows, first.meta["count"]) == ([{"clientid": "one"}], 1)
+    rest = await api.get("/clients_v2", like_username="li", limit=1, fields="clientid", cursor=first.meta["cursor"])
+    assert (rest.rows, rest.meta) == ([{"clientid": "three"}], {"count": 1})
+    assert names(await api.call("GET", f"{V5}/clients_v2?clientid=one&clientid=two&conn_state=connected")) == [
+        "one",
+        "two",
+    ]
+
+
+@pytest.mark.parametrize("cursor", ["x", "", "%C3%A9", "eA==", "eCB5", "bmFuIA", "AAAA", "7v8="])
+async def test_a_cursor_that_is_none(api: Api, cursor: str) -> None:
+    reply = await api.get("/clients_v2", cursor=cursor)
+    assert (reply.status, reply.code) == (400, "BAD_REQUEST")

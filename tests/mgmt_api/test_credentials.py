@@ -19,7 +19,8 @@ PROTECTED = f"{V5}/nodes"
         "Basic !!!!",
         "Basic " + b64encode(b"no colon").decode(),
         "Basic " + b64encode(b"\xff\xfe:x").decode(),
-        "Bearer token",
+        "Bearer",
+        "Bearer ",
         "Digest username=x",
     ],
 )

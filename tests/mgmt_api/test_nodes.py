@@ -1,6 +1,8 @@
 import pytest
 from wardenmq.mgmt_api.emqx.node.metrics import METRICS, STATS
 
+from ..engine.conditions import until
+from ..engine.wire5 import publish
 from .callers import V5, Api
 
 NODE = "wardenmq@127.0.0.1"
@@ -9,14 +11,12 @@ NOT_COUNTED = {
     *(name for name in METRICS if name.startswith(("overload_protection.", "messages.validation_"))),
     *(name for name in METRICS if name.startswith("messages.transformation_")),
     "messages.forward",
-    "messages.delayed",
     "messages.persisted",
     "messages.dropped.await_pubrel_timeout",
     "delivery.dropped.no_local",
     # packets that end the connection, or drops that have a counter of their own
     "packets.publish.inuse",
     "packets.publish.error",
-    "packets.publish.dropped",
     "packets.puback.inuse",
     "packets.pubrec.inuse",
     "packets.pubcomp.inuse",
@@ -115,6 +115,14 @@ async def test_metrics_of_one_node(api: Api) -> None:
 
 async def test_the_engine_counts_all_that_it_can(api: Api) -> None:
     assert set(METRICS) - set(api.mqtt.broker.metrics()) <= NOT_COUNTED
+
+
+async def test_qos_2_messages_that_are_too_many_are_counted(api: Api) -> None:
+    client = await api.connected5("one")
+    most = api.mqtt.broker.settings.max_awaiting_rel
+    client.send(*[publish("t", b"", 2, number, properties=()) for number in range(1, most + 2)])
+    await until(lambda: api.mqtt.broker.registry.get("one") is None)
+    assert (await api.get("/metrics", aggregate="true")).json["packets.publish.dropped"] == 1
 
 
 async def test_stats(api: Api) -> None:

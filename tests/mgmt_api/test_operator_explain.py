@@ -10,6 +10,7 @@ from amqtt.contexts import Action
 from amqtt.plugins.base import BaseTopicPlugin
 from amqtt.session import Session
 from wardenmq.broker.settings import MqttSettings
+from wardenmq.cli.explained import describe
 from wardenmq.config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN
 from wardenmq.mgmt_api.application import create_application
 from wardenmq.mgmt_api.operator import gatekeepers
@@ -24,6 +25,8 @@ from wardenmq.mgmt_api.operator.explain import (
 )
 from wardenmq.store.credentials.stored_secrets import store_token
 from wardenmq.store.directory import Directory
+from wardenmq.store.records import Rule
+from wardenmq.store.source_order import FileSource
 
 from ..engine.brokers import ANONYMOUS, running_broker
 from ..engine.wire5 import Client5, connect
@@ -416,3 +419,17 @@ async def test_a_login_by_client_id(directory: Directory) -> None:
             assert (answer["client"]["login"], answer["client"]["login_type"]) == ("one", "clientid")
             assert answer["remarks"] == []
         (await entered(operator, "one", "whoever")).abort()
+
+
+async def test_a_rule_of_the_file_is_named_by_its_line(directory: Directory) -> None:
+    async with operating(directory, OWN) as operator:
+        await directory.set_rules("all", "", [Rule("t", "allow", "all")])
+        await directory.sources.update(FileSource('%% nobody\n\n{deny, {clientid, "one"}, publish, ["t"]}.'))
+        answer = await explained(operator, clientid="one", topic="t")
+        assert (answer["allowed"], answer["decided_by"]) == (False, "file")
+        (layer,) = answer["layers"]
+        assert (layer["kind"], layer["position"], layer["rule"]["topic"]) == ("file", 3, "t")
+        assert "line 3: deny publish t" in describe(answer, "publish", "t")
+        other = await explained(operator, clientid="two", topic="t")
+        assert [layer["kind"] for layer in other["layers"]] == ["file", "all"]
+        assert other["allowed"]

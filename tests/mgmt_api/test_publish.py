@@ -253,3 +253,37 @@ async def test_published_messages_are_counted(api: Api) -> None:
         1,
     )
     assert counters["messages.dropped.no_subscribers"] == 1
+
+
+# -- delayed messages
+
+
+@pytest.mark.parametrize(
+    ("topic", "status"),
+    [
+        ("$delayed/3600/t", 200),
+        ("$delayed/x/t", 400),
+        ("$delayed/5", 400),
+        ("$delayed/5/", 400),
+        ("$delayed/5/t/+", 400),
+    ],
+)
+async def test_delayed_messages(api: Api, topic: str, status: int) -> None:
+    body = {"topic": topic, "payload": "x"}
+    for path, sent in (("publish", body), ("publish/bulk", [body])):
+        reply = await api.call("POST", f"{V5}/{path}", sent)
+        assert reply.status == status
+        if status == 400:
+            assert reply.json == {"reason_code": 144, "message": "topic_name_invalid"}
+    counters = (await api.get("/metrics", aggregate="true")).json
+    assert counters["messages.delayed"] == (2 if status == 200 else 0)
+    assert counters["messages.dropped.no_subscribers"] == 0
+
+
+async def test_a_delayed_message_comes(api: Api) -> None:
+    client = await api.mqtt.connected("one")
+    await client.subscribe(("t", 1))
+    reply = await api.call("POST", f"{V5}/publish", {"topic": "$delayed/0/t", "payload": "x", "qos": 1})
+    assert reply.status == 200
+    message = await client.message()
+    assert (message.topic, message.payload, message.qos) == ("t", b"x", 1)

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 from ....store.directory import Directory
 from ....store.errors import AlreadyExists, NotFound
 from ....store.records import Rule
+from ....store.source_order import BuiltInSource
 from ...encoding import Page
 from ...errors import ApiError, bad_request
 from ...paging import PageQuery, paginate
@@ -68,12 +69,14 @@ async def create_client_rules(call: Call[None, list[NewClientRules]]) -> None:
 
 async def get_user_rules(call: Call[None, None]) -> UserRules:
     """Show the rules of a user name."""
+    _source(call.state)
     username = call.path["username"]
     return {"username": username, "rules": _existing(call.state, "username", username)}
 
 
 async def get_client_rules(call: Call[None, None]) -> ClientRules:
     """Show the rules of a client id."""
+    _source(call.state)
     clientid = call.path["clientid"]
     return {"clientid": clientid, "rules": _existing(call.state, "clientid", clientid)}
 
@@ -100,6 +103,7 @@ async def delete_client_rules(call: Call[None, None]) -> None:
 
 async def get_all_rules(call: Call[None, None]) -> AllRules:
     """Show the rules for all clients."""
+    _source(call.state)
     return {"rules": [show_rule(rule) for rule in call.state.directory.rules("all") or ()]}
 
 
@@ -110,6 +114,7 @@ async def set_all_rules(call: Call[None, NewRules]) -> None:
 
 async def delete_all_rules(call: Call[None, None]) -> None:
     """Delete the rules for all clients; there may be none."""
+    _source(call.state)
     try:
         await call.state.directory.delete_rules("all", **call.origin)
     except NotFound:
@@ -118,12 +123,26 @@ async def delete_all_rules(call: Call[None, None]) -> None:
 
 async def purge_rules(call: Call[None, None]) -> None:
     """Delete every rule of user names, of client ids and for all, while the source is switched off."""
-    if call.state.rules_enabled:  # EMQX's guard: nobody shall lose all access by one request
+    if _source(call.state).enabled:  # EMQX's guard: nobody shall lose all access by one request
         raise bad_request("The built_in_database source must be disabled before purge")
     await call.state.directory.delete_all_rules(**call.origin)
 
 
+def max_rules(state: ApiState, source: BuiltInSource) -> int:
+    """Tell how many rules one user name, one client id or all may have."""
+    return state.settings.max_rules if source.max_rules is None else source.max_rules
+
+
+def _source(state: ApiState) -> BuiltInSource:
+    """Return the source that the rules belong to; raises `ApiError` 404 where there is none."""
+    source = state.directory.sources.get("built_in_database")
+    if not isinstance(source, BuiltInSource):
+        raise ApiError(404, "NOT_FOUND", "There is no source of the type built_in_database")
+    return source
+
+
 async def _list(state: ApiState, kind: SubjectType, part: str | None, query: PageQuery) -> Page:
+    _source(state)
     subjects: Iterable[str] = state.directory.rule_subjects(kind)
     if part:
         subjects = (subject for subject in subjects if part in subject)
@@ -136,6 +155,7 @@ async def _list(state: ApiState, kind: SubjectType, part: str | None, query: Pag
 
 
 async def _create(call: Call[None, Any], kind: SubjectType, entries: Sequence[tuple[str, Sequence[EmqxRule]]]) -> None:
+    _source(call.state)
     directory = call.state.directory
     if sum(len(rules) for _, rules in entries) > MAX_NEW_RULES:
         raise bad_request(f"body: there are more than {MAX_NEW_RULES} rules")
@@ -166,12 +186,14 @@ def _existing(state: ApiState, kind: SubjectType, subject: str) -> list[EmqxRule
 
 
 async def _set(call: Call[None, Any], kind: SubjectType, subject: str, rules: Sequence[EmqxRule]) -> None:
+    _source(call.state)
     if subject != call.path[kind]:
         raise bad_request(f"body: {kind}: must be the one in the path")
     await call.state.directory.set_rules(kind, subject, _records(call.state, rules), **call.origin)
 
 
 async def _delete(call: Call[None, None], kind: SubjectType) -> None:
+    _source(call.state)
     try:
         await call.state.directory.delete_rules(kind, call.path[kind], **call.origin)
     except NotFound:
@@ -179,7 +201,7 @@ async def _delete(call: Call[None, None], kind: SubjectType) -> None:
 
 
 def _records(state: ApiState, rules: Sequence[EmqxRule]) -> list[Rule]:
-    limit = state.settings.max_rules
+    limit = max_rules(state, _source(state))
     if len(rules) > limit:
         raise bad_request(f"body: rules: there are more than {limit}")
     return [rule.to_rule() for rule in rules]

@@ -11,42 +11,6 @@ from ...paging import Meta, PageQuery
 from .models_rules import EmqxRule, EmqxRuleRow
 
 
-class User(TypedDict):
-    """Show a login of the built-in database, never its password in any form."""
-
-    user_id: str
-    is_superuser: bool
-
-
-class UserPage(TypedDict):
-    """One page of users."""
-
-    data: list[User]
-    meta: Meta
-
-
-class UserQuery(PageQuery):
-    """Ask for users."""
-
-    like_user_id: str | None = Field(default=None, description="Part of the user id")
-    is_superuser: bool | None = None
-
-
-class NewUser(Body):
-    """A user to be created."""
-
-    user_id: str = Field(min_length=1)
-    password: str = Field(min_length=1, repr=False)
-    is_superuser: bool = False
-
-
-class ChangedUser(Body):
-    """A user's new password; what is not given stays."""
-
-    password: str = Field(min_length=1, repr=False)
-    is_superuser: bool | None = None
-
-
 class NewRules(Body):
     """The rules for all clients."""
 

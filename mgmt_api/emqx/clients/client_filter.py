@@ -7,12 +7,12 @@ from ....broker.session import Session
 from ...errors import bad_request
 from ...state import ApiState
 from ...timestamps import to_milliseconds
-from .models import CLIENT_FIELDS, ClientQuery
+from .models import CLIENT_FIELDS, ClientFilters
 
 Test = Callable[[Session], bool]
 
 
-def candidates(state: ApiState, query: ClientQuery) -> Iterable[Session]:
+def candidates(state: ApiState, query: ClientFilters) -> Iterable[Session]:
     """Give the sessions among which the wanted ones are; a copy, so that a pause does no harm."""
     registry = state.broker.registry
     if query.clientid:
@@ -23,7 +23,7 @@ def candidates(state: ApiState, query: ClientQuery) -> Iterable[Session]:
     return list(registry)
 
 
-def wanted(query: ClientQuery) -> Test | None:
+def wanted(query: ClientFilters) -> Test | None:
     """Build the test that a session must pass beyond being a candidate; None where all pass. Raises `ApiError`."""
     tests = [*_name_tests(query), *_state_tests(query), *_time_tests(query)]
     if not tests:
@@ -31,12 +31,12 @@ def wanted(query: ClientQuery) -> Test | None:
     return lambda session: all(test(session) for test in tests)
 
 
-def is_counted(query: ClientQuery) -> bool:
+def is_counted(query: ClientFilters) -> bool:
     """Tell whether the answer says how many there are: not for a search by part of a name."""
     return not (query.like_clientid and not query.clientid) and not (query.like_username and not query.username)
 
 
-def chosen_fields(query: ClientQuery) -> frozenset[str] | None:
+def chosen_fields(query: ClientFilters) -> frozenset[str] | None:
     """Return the keys that rows shall have, None for all. Raises `ApiError` for an unknown one."""
     if query.fields == "all":
         return None
@@ -47,7 +47,7 @@ def chosen_fields(query: ClientQuery) -> frozenset[str] | None:
     return fields
 
 
-def _name_tests(query: ClientQuery) -> list[Test]:
+def _name_tests(query: ClientFilters) -> list[Test]:
     tests: list[Test] = []
     if query.clientid and query.username:
         names = frozenset(query.username)
@@ -61,7 +61,7 @@ def _name_tests(query: ClientQuery) -> list[Test]:
     return tests
 
 
-def _state_tests(query: ClientQuery) -> list[Test]:
+def _state_tests(query: ClientFilters) -> list[Test]:
     tests: list[Test] = []
     if query.ip_address is not None:
         try:
@@ -87,7 +87,7 @@ def _state_tests(query: ClientQuery) -> list[Test]:
     return tests
 
 
-def _time_tests(query: ClientQuery) -> list[Test]:
+def _time_tests(query: ClientFilters) -> list[Test]:
     tests: list[Test] = []
     created_from, created_to = query.gte_created_at, query.lte_created_at
     connected_from, connected_to = query.gte_connected_at, query.lte_connected_at

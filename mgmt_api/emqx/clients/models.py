@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from ...paging import Meta, PageQuery
+from ...paging import Meta, PageQuery, Query
 from ...timestamps import parse_milliseconds
 
 Client = TypedDict(
@@ -84,8 +84,8 @@ Moment = Annotated[
 ]
 
 
-class ClientQuery(PageQuery):
-    """Ask for clients; different filters are ANDed, repeats of one are ORed."""
+class ClientFilters(Query):
+    """Say which clients; different filters are ANDed, repeats of one are ORed."""
 
     node: str | None = None
     clientid: list[str] = Field(default=[], description="Exact; may be repeated")
@@ -101,6 +101,37 @@ class ClientQuery(PageQuery):
     gte_connected_at: Moment | None = None
     lte_connected_at: Moment | None = None
     fields: str = Field(default="all", description="`all`, or keys of a client separated by commas")
+
+
+class ClientQuery(PageQuery, ClientFilters):
+    """Ask for one page of clients."""
+
+
+class ClientCursorQuery(ClientFilters):
+    """Ask for clients behind those of an earlier answer."""
+
+    cursor: str = Field(default="none", max_length=100_000, description="What the earlier answer named")
+    limit: int = Field(default=100, ge=1, le=10_000, description="Rows in the answer")
+
+
+class Cursor(TypedDict):
+    """Say how many clients there are in the answer, and where the next one goes on; nowhere at the end."""
+
+    count: int
+    cursor: NotRequired[str]
+
+
+class ClientPart(TypedDict):
+    """Some clients, as in `ClientPage`."""
+
+    data: list[Client]
+    meta: Cursor
+
+
+class SessionsQuery(Query):
+    """Ask how many sessions there are."""
+
+    since: int = Field(default=0, ge=0, le=10**11, description="Count those that ended later, too; epoch seconds")
 
 
 class SubscriptionRow(TypedDict):

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from ....broker.protocol.properties import PropertyId, encode_property
 from ....broker.protocol.reason_codes import ReasonCode
-from ....broker.routing.topics import InvalidTopic, check_name
+from ....broker.routing.topics import InvalidTopic
 from ...encoding import SLICE
 from ...routes import Answer, Call
 from ...state import ApiState
@@ -19,6 +19,8 @@ SENDER = "http_api"
 Refusal: TypeAlias = NotPublished | ErrorBody
 """What a 400 holds: EMQX's reason code for an invalid message, the general shape for one of the wrong form."""
 
+_DELAYED = "$delayed/"
+"""Whoever delays a message is not told that nobody wants it, as nobody knows."""
 _ACCEPTED = 202
 _INVALID = 400
 _UNAVAILABLE = 503
@@ -93,7 +95,7 @@ def _publish(state: ApiState, message: _Checked) -> Published | NotPublished:
         properties=message.properties,
         message_expiry=message.expiry,
     )
-    if reached:
+    if reached or message.topic.startswith(_DELAYED):
         return {"id": state.message_ids.next()}
     return {"reason_code": int(ReasonCode.NO_MATCHING_SUBSCRIBERS), "message": "no_matching_subscribers"}
 
@@ -102,7 +104,7 @@ def _check(state: ApiState, message: PublishMessage) -> _Checked | NotPublished:
     """Make a message ready, or say with EMQX's codes why it cannot be published."""
     limits = state.broker.settings
     try:
-        check_name(message.topic, limits.max_topic_levels)
+        state.broker.check_topic(message.topic)
     except InvalidTopic:
         return {"reason_code": int(ReasonCode.TOPIC_NAME_INVALID), "message": "topic_name_invalid"}
     payload = message.payload.encode()

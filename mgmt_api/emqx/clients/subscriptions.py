@@ -42,8 +42,9 @@ async def list_topics(call: Call[TopicQuery, None]) -> Page:
     state, query = call.state, call.query
     require_listed_node(state, query.node)
     router = state.broker.router
+    filters: Iterable[str]
     if query.topic is None:
-        filters = list(router.filters())
+        filters = router.filters()  # of those that there are now, whatever is subscribed to during a pause
     else:
         _check_topic_filter(query.topic, "INVALID_PARAMTER", "topic_filter_invalid")  # EMQX's spelling on the wire
         filters = [query.topic] if router.has_filter(query.topic) else []

@@ -4,11 +4,14 @@ from typing import Any
 
 from ....store.records import ApiRole
 from ...routes import Route
-from . import clients, publish, subscriptions
+from . import authorization_cache, changes, clients, clients_after, publish, queues, subscriptions
 from .models import (
     Client,
+    ClientCursorQuery,
     ClientPage,
+    ClientPart,
     ClientQuery,
+    SessionsQuery,
     SubscriptionPage,
     SubscriptionQuery,
     SubscriptionRow,
@@ -16,7 +19,9 @@ from .models import (
     TopicQuery,
     TopicRow,
 )
+from .models_changes import KeepAlive, Subscribe, Subscribed, Unsubscribe
 from .models_publish import NotPublished, Published, PublishMessage
+from .models_queues import MessagePage, MessageQuery
 
 _PUBLISHER: frozenset[ApiRole] = frozenset({"publisher"})
 _UNKNOWN_CLIENT = {404: ("CLIENTID_NOT_FOUND",)}
@@ -31,6 +36,16 @@ _CLIENTS = (
         "Clients",
         query=ClientQuery,
         answer=ClientPage,
+        errors={400: ("INVALID_PARAMETER",), **_NODE_DOWN},
+    ),
+    Route(
+        "GET",
+        "/clients_v2",
+        clients_after.list_clients_after,
+        "List clients behind a cursor",
+        "Clients",
+        query=ClientCursorQuery,
+        answer=ClientPart,
         errors={400: ("INVALID_PARAMETER",), **_NODE_DOWN},
     ),
     Route("POST", "/clients/kickout/bulk", clients.kick_clients, "Kick clients", "Clients", body=list[str], status=204),
@@ -60,6 +75,120 @@ _CLIENTS = (
         "Clients",
         answer=list[SubscriptionRow],
         errors=_UNKNOWN_CLIENT,
+    ),
+)
+
+_SUBSCRIBE_ERRORS = {
+    400: ("INVALID_PARAMETER", "EXCEED_LIMIT"),
+    503: ("SERVICE_UNAVAILABLE",),
+    **_UNKNOWN_CLIENT,
+}
+_UNSUBSCRIBE_ERRORS = {503: ("SERVICE_UNAVAILABLE",), **_UNKNOWN_CLIENT}
+_MESSAGE_ERRORS = {400: ("INVALID_PARAMETER",), 404: ("CLIENTID_NOT_FOUND", "CLIENT_SHUTDOWN")}
+
+_CHANGES = (
+    Route(
+        "POST",
+        "/clients/{clientid}/subscribe",
+        changes.subscribe,
+        "Subscribe a client",
+        "Clients",
+        body=Subscribe,
+        answer=Subscribed,
+        errors=_SUBSCRIBE_ERRORS,
+    ),
+    Route(
+        "POST",
+        "/clients/{clientid}/subscribe/bulk",
+        changes.subscribe_bulk,
+        "Subscribe a client to several filters",
+        "Clients",
+        body=list[Subscribe],
+        answer=list[Subscribed],
+        errors=_SUBSCRIBE_ERRORS,
+    ),
+    Route(
+        "POST",
+        "/clients/{clientid}/unsubscribe",
+        changes.unsubscribe,
+        "Unsubscribe a client",
+        "Clients",
+        body=Unsubscribe,
+        status=204,
+        errors=_UNSUBSCRIBE_ERRORS,
+    ),
+    Route(
+        "POST",
+        "/clients/{clientid}/unsubscribe/bulk",
+        changes.unsubscribe_bulk,
+        "Unsubscribe a client from several filters",
+        "Clients",
+        body=list[Unsubscribe],
+        status=204,
+        errors=_UNSUBSCRIBE_ERRORS,
+    ),
+    Route(
+        "PUT",
+        "/clients/{clientid}/keepalive",
+        changes.set_keep_alive,
+        "Change the keep-alive of a client",
+        "Clients",
+        body=KeepAlive,
+        answer=Client,
+        errors={400: ("PARAM_ERROR",), **_UNKNOWN_CLIENT},
+    ),
+)
+
+_CACHES = (
+    Route(
+        "GET",
+        "/clients/{clientid}/authorization/cache",
+        authorization_cache.list_cache,
+        "List what is remembered of a client's rights",
+        "Clients",
+        answer=list[authorization_cache.CachedDecision],
+        errors=_UNKNOWN_CLIENT,
+    ),
+    Route(
+        "DELETE",
+        "/clients/{clientid}/authorization/cache",
+        authorization_cache.clear_cache,
+        "Forget what is remembered of a client's rights",
+        "Clients",
+        status=204,
+        errors=_UNKNOWN_CLIENT,
+    ),
+    Route(
+        "GET",
+        "/sessions_count",
+        clients.count_sessions,
+        "Count sessions",
+        "Clients",
+        query=SessionsQuery,
+        answer=int,
+    ),
+)
+
+_QUEUES = (
+    Route(
+        "GET",
+        "/clients/{clientid}/mqueue_messages",
+        queues.list_queued,
+        "List the messages that wait for a client",
+        "Clients",
+        query=MessageQuery,
+        answer=MessagePage,
+        errors=_MESSAGE_ERRORS,
+    ),
+    Route(
+        "GET",
+        "/clients/{clientid}/inflight_messages",
+        queues.list_in_flight,
+        "List the messages that a client has not acknowledged",
+        "Clients",
+        query=MessageQuery,
+        answer=MessagePage,
+        errors=_MESSAGE_ERRORS,
     ),
 )
 
@@ -120,4 +249,4 @@ _PUBLISH = (
     ),
 )
 
-CLIENTS: tuple[Route[Any, Any], ...] = (*_CLIENTS, *_SUBSCRIPTIONS, *_PUBLISH)
+CLIENTS: tuple[Route[Any, Any], ...] = (*_CLIENTS, *_CHANGES, *_CACHES, *_QUEUES, *_SUBSCRIPTIONS, *_PUBLISH)

@@ -8,6 +8,8 @@ from typing_extensions import TypedDict
 
 from ....broker.alarms import Alarm
 from ...encoding import Page
+from ...errors import ApiError
+from ...limits import Body
 from ...paging import Meta, PageQuery, paginate
 from ...routes import Call
 from ...timestamps import format_time
@@ -50,6 +52,20 @@ async def list_alarms(call: Call[AlarmQuery, None]) -> Page:
         return _row(node, alarm, now)
 
     return await paginate(alarms.active() if query.activated else alarms.history(), query, render)
+
+
+class AlarmName(Body):
+    """Name an alarm."""
+
+    name: str = Field(max_length=1_000)
+
+
+async def force_deactivate(call: Call[None, AlarmName]) -> None:
+    """End an active alarm; one whose cause is still there comes again."""
+    alarms = call.state.broker.alarms
+    if not alarms.is_active(call.body.name):
+        raise ApiError(400, "NOT_FOUND", f"There is no active alarm {call.body.name!r}")
+    alarms.deactivate(call.body.name)
 
 
 async def clear_alarm_history(call: Call[None, None]) -> None:

@@ -79,10 +79,10 @@ async def get_metrics(call: Call[MetricsQuery, None]) -> object:
     """Give the counters: their sums, or for each node."""
     state, query = call.state, call.query
     if query.aggregate:
-        return _metrics(state)
+        return await _metrics(state)
     if query.node is not None and query.node != state.node:
         return []
-    return [{**_metrics(state), "node": state.node}]
+    return [{**await _metrics(state), "node": state.node}]
 
 
 async def get_stats(call: Call[StatsQuery, None]) -> object:
@@ -94,7 +94,7 @@ async def get_stats(call: Call[StatsQuery, None]) -> object:
 async def get_node_metrics(call: Call[None, None]) -> object:
     """Give the counters of one node."""
     require_node(call)
-    return _metrics(call.state)
+    return await _metrics(call.state)
 
 
 async def get_node_stats(call: Call[None, None]) -> object:
@@ -103,8 +103,8 @@ async def get_node_stats(call: Call[None, None]) -> object:
     return _stats(call.state)
 
 
-def _metrics(state: ApiState) -> dict[str, int]:
-    counters = state.broker.metrics()
+async def _metrics(state: ApiState) -> dict[str, int]:
+    counters = await state.broker.gather_metrics()
     return {key: counters.get(key, 0) for key in METRICS}
 
 

@@ -3,6 +3,7 @@
 import platform
 import sys
 from time import time
+from typing import Any
 
 from typing_extensions import TypedDict
 
@@ -48,7 +49,7 @@ async def get_node(call: Call[None, None]) -> Node:
     return describe_node(call.state)
 
 
-def require_node(call: Call[None, None]) -> None:
+def require_node(call: Call[Any, Any]) -> None:
     """Raise `ApiError` 404 unless the path names this node."""
     name = call.path["node"]
     if name != call.state.node:

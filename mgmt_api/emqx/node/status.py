@@ -86,8 +86,3 @@ def _problems(state: ApiState) -> list[Problem]:
             since = format_time(alarm.activated_at)
             problems.append({"name": alarm.name, "message": alarm.message, "since": since})
     return problems
-
-
-async def get_document(call: Call[None, None]) -> Answer:
-    """Give the OpenAPI document."""
-    return Answer(call.state.document, 200)

@@ -4,6 +4,9 @@ from typing import Any
 
 from ...routes import Route
 from . import alarms, metrics, nodes, status
+from .table_cluster import CLUSTER
+from .table_monitor import MONITOR
+from .table_prometheus import PROMETHEUS
 
 _NOT_FOUND = {404: ("NOT_FOUND",)}
 
@@ -73,6 +76,16 @@ _ALARMS = (
         answer=alarms.AlarmPage,
     ),
     Route("DELETE", "/alarms", alarms.clear_alarm_history, "Forget the alarms that are over", "Alarms", status=204),
+    Route(
+        "POST",
+        "/alarms/force_deactivate",
+        alarms.force_deactivate,
+        "End an alarm by hand",
+        "Alarms",
+        body=alarms.AlarmName,
+        status=204,
+        errors={400: ("NOT_FOUND",)},
+    ),
 )
 
-NODE: tuple[Route[Any, Any], ...] = (*STATUS, *_NODES, *_ALARMS)
+NODE: tuple[Route[Any, Any], ...] = (*STATUS, *_NODES, *CLUSTER, *MONITOR, *PROMETHEUS, *_ALARMS)

@@ -1,0 +1,32 @@
+"""The API of a broker that a test runs by itself, as one administrator calls it."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+from aiohttp.test_utils import TestClient, TestServer
+from wardenmq.broker.broker import Broker
+from wardenmq.mgmt_api.application import create_application
+from wardenmq.store.directory import Directory
+
+from .callers import V5, basic
+
+Caller: TypeAlias = Callable[..., Awaitable[tuple[int, Any]]]
+
+
+@asynccontextmanager
+async def over(broker: Broker) -> AsyncIterator[Caller]:
+    """Serve the API with a directory of its own, and give what calls it: method, path, body to status and answer."""
+    directory = await Directory.open(":memory:")
+    key, secret = await directory.create_api_key("administrator", "administrator")
+    async with TestClient(TestServer(create_application(broker=broker, directory=directory))) as http:
+
+        async def call(method: str, path: str, body: Any = None) -> tuple[int, Any]:
+            headers = basic(key.api_key, secret)
+            async with http.request(method, V5 + path, json=body, headers=headers) as response:
+                data = await response.read()
+                return response.status, json.loads(data) if data else None
+
+        yield call
+    await directory.close()
