@@ -36,3 +36,10 @@ def bound_connections(max_connections: int, files: int | None) -> int:
         return max_connections
     most = max(1, files - min(_RESERVED, files // 2))
     return min(max_connections, most) if max_connections else most
+
+
+def bound_api_connections(max_connections: int, files: int | None) -> int:
+    """Lower the number of connections to the API to its part of the files that are no MQTT clients'."""
+    if files is None:
+        return max_connections
+    return max(1, min(max_connections, min(_RESERVED, files // 2) * 2 // 3))

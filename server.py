@@ -22,16 +22,16 @@ from .broker.settings import MqttSettings
 from .config.address import format_address, split_address
 from .config.plugin_options import check_plugins
 from .config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN, Settings
-from .file_limit import bound_connections, raise_file_limit
-from .mgmt_api.api_key_settings import load_configured_keys
+from .file_limit import bound_api_connections, bound_connections, raise_file_limit
 from .mgmt_api.application import create_application, create_runner
 from .mgmt_api.configuration import Configuration, Governed
+from .mgmt_api.emqx.access.key_fetcher import fetch_keys
+from .mgmt_api.emqx.dashboard.api_key_settings import load_configured_keys
 from .mgmt_api.emqx.tracing.stored import load_traces
-from .mgmt_api.key_fetcher import fetch_keys
 from .mgmt_api.roots import ROOTS
 from .mgmt_api.settings import ApiSettings
 from .store.directory import Directory
-from .store.errors import DatabaseDamaged
+from .store.errors import DatabaseDamaged, StoreError
 from .store.file_exchange import finish_or_undo
 from .store.file_names import CREDENTIALS_NAME, DATABASE_NAME, HISTORY_NAME, SESSIONS_NAME
 from .store.first_run import InitialCredentials, first_run
@@ -181,7 +181,7 @@ class Server:
             governed = Governed(
                 broker,
                 directory,
-                ApiSettings(**self.settings.api.model_dump()),
+                _api_settings(self.settings),
                 self.settings.data_dir,
                 self.settings.fixed,
             )
@@ -203,14 +203,18 @@ class Server:
     async def _start_api(self, broker: Broker, directory: Directory, lock: DataDirectoryLock) -> None:
         section = self.settings.api
         host, port = split_address(section.bind)
-        history = await HistoryStore.open(self.settings.data_dir / HISTORY_NAME)
+        try:
+            history = await HistoryStore.open(self.settings.data_dir / HISTORY_NAME)
+        except StoreError as error:  # nothing depends on it
+            logger.error("Measurements are kept in memory alone: %s", error)
+            history = await HistoryStore.open(None)
         self._started.push_async_callback(history.close)
         if history.problem is not None:
             logger.error("%s", history.problem)
         application = create_application(
             broker=broker,
             directory=directory,
-            settings=ApiSettings(**section.model_dump()),
+            settings=_api_settings(self.settings),
             prove=lock.prove,
             configuration=self._configuration,
             data_dir=self.settings.data_dir,
@@ -292,6 +296,12 @@ def _within_files(settings: MqttSettings) -> MqttSettings:
         files,
     )
     return dataclasses.replace(settings, max_connections=most)
+
+
+def _api_settings(settings: Settings) -> ApiSettings:
+    """Give what the API is told, with no more connections than the process may open files."""
+    most = bound_api_connections(settings.api.max_connections, raise_file_limit())
+    return dataclasses.replace(ApiSettings(**settings.api.model_dump()), max_connections=most)
 
 
 def _print_line(text: str) -> None:

@@ -38,6 +38,15 @@ class ConnectRequest(NamedTuple):
         return f"ConnectRequest({self.client_id!r}, {self.username!r}, from {self.peer_host}:{self.peer_port})"
 
 
+class TokenRights(Protocol):
+    """Hold what a token allows; what it is, only the authoriser knows."""
+
+    @property
+    def text(self) -> str:
+        """The same in a form that can be stored, for `RightsReader.read_rights`."""
+        ...
+
+
 @dataclass(slots=True)
 class Identity:
     """Name an authenticated client; `policy` is the authoriser's to fill and read, nobody else's."""
@@ -53,7 +62,9 @@ class Identity:
     certificate_name: str | None = None
     """The user name that a TLS client certificate proved."""
     policy: object | None = field(default=None, repr=False)
-    rights: object | None = field(default=None, repr=False)
+    former: object | None = field(default=None, repr=False, compare=False)
+    """The `policy` of the session's earlier connection, whose address or token may have been another."""
+    rights: TokenRights | None = field(default=None, repr=False)
     """What a token allows that the client presented, for the authoriser; None without a token."""
 
 
@@ -69,7 +80,7 @@ class Accept(NamedTuple):
     """The server's last word in an authentication exchange, for CONNACK or AUTH; never shown."""
     username: str | None = None
     """The user name that was proved, where it is not simply the one presented."""
-    rights: object | None = None
+    rights: TokenRights | None = None
     """What a token allows, for the authoriser; None where none was presented."""
 
     def __repr__(self) -> str:
@@ -104,7 +115,9 @@ class ConnectAuthenticator(Protocol):
 class UncheckedAdmitter(Protocol):
     """Know whom not even a listener lets in that asks for no proof."""
 
-    def admit_unchecked(self, request: ConnectRequest) -> "Accept | Refuse": ...
+    def admit_unchecked(self, request: ConnectRequest) -> "Accept | Refuse | None":
+        """Decide on a client that need not prove anything; None where it must, for it comes as somebody."""
+        ...
 
 
 class AuthExchange(Protocol):
@@ -152,6 +165,16 @@ class DenialSettler(Protocol):
 
 
 @runtime_checkable
+class DecisionCounter(Protocol):
+    """Know how decisions came about that were not remembered ones."""
+
+    @property
+    def decided(self) -> tuple[int, int, int]:
+        """How often a rule allowed something, how often one denied it, and how often none fitted."""
+        ...
+
+
+@runtime_checkable
 class RightsKeeper(Protocol):
     """Know what else than topics a principal may do, and for how long it may at all."""
 
@@ -161,6 +184,15 @@ class RightsKeeper(Protocol):
 
     def exists(self, client: Identity) -> bool:
         """Tell whether the principal that a client was admitted as is there still; True where it had none."""
+        ...
+
+
+@runtime_checkable
+class RightsReader(Protocol):
+    """Know what the rights of tokens are whose sessions were stored."""
+
+    def read_rights(self, text: str) -> TokenRights:
+        """Give the rights that were this text; must not raise."""
         ...
 
 

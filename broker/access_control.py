@@ -1,6 +1,7 @@
 """All loaded authentication and authorisation plugins behind two questions: who is this, and may they."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from inspect import isawaitable
 from logging import getLogger
 
@@ -13,18 +14,28 @@ from .access import (
     AuthExchange,
     ConnectAuthenticator,
     ConnectRequest,
+    DecisionCounter,
     DenialSettler,
     EnhancedAuthenticator,
     Identity,
     Refuse,
     RightsKeeper,
+    RightsReader,
     StandingAuthorizer,
+    TokenRights,
     TopicAuthorizer,
     UncheckedAdmitter,
 )
 from .protocol.reason_codes import ReasonCode
 
 _logger = getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _UnreadRights:
+    """Keep rights that no plugin knows to read."""
+
+    text: str
 
 
 class AccessControl:
@@ -46,6 +57,8 @@ class AccessControl:
         """The classes of the plugins that decide on clients."""
         self.authorizing: tuple[str, ...] = ()
         """The classes of the plugins that decide on topics."""
+        self.superuser = 0
+        """How often there was nothing to decide, for a superuser asked; in `allowed`, too."""
         self.allowed = 0
         self.denied = 0
 
@@ -87,6 +100,13 @@ class AccessControl:
         self._deny_action = action
 
     @property
+    def decided(self) -> tuple[int, int, int]:
+        """How often rules allowed something, how often they denied it, and how often none fitted."""
+        counted = [each.decided for each in self._authorizers if isinstance(each, DecisionCounter)]
+        allowed, denied, unmatched = ([row[column] for row in counted] for column in range(3))
+        return sum(allowed), sum(denied), sum(unmatched)
+
+    @property
     def waits(self) -> bool:
         """Whether topic decisions need coroutines, because a foreign topic plugin is loaded."""
         return bool(self._foreign_topic)
@@ -102,12 +122,12 @@ class AccessControl:
             return _nobody_decided() if decision is None else self._first_alone(decision)
         return self._authenticate_all(request, view)
 
-    def admit_unchecked(self, request: ConnectRequest) -> Accept | Refuse:
-        """Decide on a client that need not prove anything: a plugin may know reasons against it all the same."""
+    def admit_unchecked(self, request: ConnectRequest) -> Accept | Refuse | None:
+        """Decide on a client that need not prove anything; None where a plugin wants it to prove who it is."""
         for authenticator in self._authenticators:
             if isinstance(authenticator, UncheckedAdmitter):
                 decision = authenticator.admit_unchecked(request)
-                if isinstance(decision, Refuse):
+                if not isinstance(decision, Accept):
                     return decision
         return Accept()
 
@@ -156,10 +176,21 @@ class AccessControl:
         """Tell whether the principal that a client was admitted as is there still."""
         return all(keeper.exists(client) for keeper in self._rights)
 
+    def read_rights(self, text: str) -> TokenRights:
+        """Give the rights of a token that were stored as text."""
+        for authorizer in self._authorizers:
+            if isinstance(authorizer, RightsReader):
+                return authorizer.read_rights(text)
+        return _UnreadRights(text)
+
     def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool:
         """Decide by our own plugins; with none loaded everything is allowed, as in amqtt."""
+        if client.superuser:
+            self.superuser += 1
+            self.allowed += 1
+            return True
         decide = self._decide
-        if decide is None or client.superuser:
+        if decide is None:
             self.allowed += 1
             return True
         try:

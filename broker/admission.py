@@ -244,7 +244,9 @@ class Admission:
         request = self._request()
         asked = self.engine.authentications.get(self.gate.listener_id)
         if asked == "unchecked" and self.method is None:
-            return access.admit_unchecked(request)
+            decision = access.admit_unchecked(request)
+            if decision is not None:
+                return decision
         if asked == "named" and connect.username is None and self.method is None and not self.gate.certificate_name:
             return Refuse(ReasonCode.NOT_AUTHORIZED, "no user name, and the listener lets in nobody without one")
         if access.needs_view or self.engine.events.views:
@@ -357,7 +359,8 @@ class Admission:
             engine.wills.forget(session)
             if not session.claimed:
                 session.checked_by = None  # nobody was asked about what the server subscribed it to
-            identity.policy = session.identity.policy  # so that its authoriser sees whether anything has changed
+            # So that its authoriser sees whether anything has changed; what is allowed now is to be found out anew.
+            identity.former = session.identity.policy
             session.identity = identity
             engine.router.invalidate()
             engine.counters.sessions_resumed += 1

@@ -20,6 +20,7 @@ from .amqtt_broker import AccessDirectory, AmqttContract, BrokerContext
 from .amqtt_session import view_of
 from .auto_subscribe import AutoSubscribe, AutoSubscription
 from .connection import Connection, Door
+from .delayed_message import DelayedMessage
 from .engine import Engine
 from .events import BrokerPlugins, Events
 from .flapping import FlappingDetector
@@ -375,12 +376,20 @@ class Broker(AmqttContract):
         """
         expires_at = None if message_expiry is None else time.time() + message_expiry
         message = Message(topic, payload, qos, retain, sender=sender, properties=properties, expires_at=expires_at)
+        return self.publish_message(message)[0]
+
+    def publish_message(self, message: Message) -> tuple[int, DelayedMessage | None]:
+        """Do the same with a message; return that number, and what waits in its place where it is delayed.
+
+        It has its `published_at` then. Raises `InvalidTopic`.
+        """
+        kept = self.delayed.kept
         reached = self._engine.publish(message)
-        if sender:
+        if message.sender:
             counters = self._engine.counters
             counters.messages_published_by_api += 1
-            counters.api_messages_qos[qos] += 1
-        return reached
+            counters.api_messages_qos[message.qos] += 1
+        return reached, None if self.delayed.kept == kept else self.delayed.newest
 
     def check_topic(self, topic: str) -> None:
         """Raise `InvalidTopic` for what `publish` takes no message on."""

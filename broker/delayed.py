@@ -120,6 +120,11 @@ class Delayed:
 
     # -- what is managed
 
+    @property
+    def newest(self) -> DelayedMessage | None:
+        """The message that was kept last, if it still waits."""
+        return self._by_number.get(self._next - 1)
+
     def get(self, number: int) -> DelayedMessage | None:
         """Return a message by its number, if it waits."""
         return self._by_number.get(number)

@@ -5,12 +5,9 @@ come by here.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from .message import Message
-
-if TYPE_CHECKING:
-    from .publish_routes import PublishRoute
 
 DELAYED = "$delayed/"
 
@@ -56,33 +53,6 @@ class TopicWatch(Protocol):
     def denied(self, topic: str, qos: int, sender: str) -> None:
         """Take note of a message that its client was not allowed to publish."""
         ...
-
-
-class Detour:
-    """Stand beside the empty route of a topic that is concerned."""
-
-    __slots__ = ("delays", "known", "topic", "watches")
-
-    def __init__(
-        self, topic: str, known: "PublishRoute", delays: Delays | None, watches: tuple[TopicWatch, ...]
-    ) -> None:
-        self.topic = topic
-        """As published."""
-        self.known = known
-        """What the messages come to in the end, under the topic that they have then."""
-        self.delays = delays
-        """What keeps them for a while; None where they go on at once."""
-        self.watches = watches
-
-    def published(self, message: Message, reached: int, sender: str) -> None:
-        """Tell those who watch."""
-        for watch in self.watches:
-            watch.published(message, reached, sender)
-
-    def denied(self, qos: int, sender: str) -> None:
-        """Tell those who watch."""
-        for watch in self.watches:
-            watch.denied(self.known.topic, qos, sender)
 
 
 class Detours:

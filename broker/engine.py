@@ -124,7 +124,7 @@ class Engine:
         """Sum of the traffic of all connections that have ended."""
         self.absent = Traffic()
         """What happened to sessions while no connection carried them."""
-        self.wills = Wills(access, self.publish, self.spawn)
+        self.wills = Wills(access, self.detours, self.publish, self.spawn)
         self.replays = Replays(self.router, access, self.retained, pace)
         self._expiries: Expiries[str] = Expiries()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -490,6 +490,14 @@ class Engine:
     def may_publish(self, identity: Identity, topic: str, qos: int, retain: bool) -> bool:
         """Tell whether a client may publish; `$` topics are the server's [MQTT-4.7.2-1]."""
         return not topic.startswith("$") and self.access.authorize(identity, PUBLISH, topic, qos, retain)
+
+    def may_subscribe(self, session: Session, request: SubscribeRequest) -> bool:
+        """Tell whether a client may subscribe to a filter; of what is no filter, that is not what is wrong."""
+        try:
+            inner = split_share(request.topic_filter)[1]
+        except InvalidTopic:
+            return True
+        return self.access.authorize(session.identity, SUBSCRIBE, inner, request.qos, False)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine beside the engine and keep it alive until it ends."""

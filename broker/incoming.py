@@ -12,7 +12,6 @@ from typing import cast
 
 from amqtt.contexts import Action
 
-from .detours import Detour
 from .driver import NOBODY, Driver
 from .engine import Engine
 from .message import Message
@@ -26,9 +25,10 @@ from .protocol.packets import Packet
 from .protocol.properties import PublishProperties, decode_publish_properties
 from .protocol.reason_codes import ReasonCode
 from .protocol.runs import RUN_MESSAGES, Parts, Relay
-from .publish_routes import PublishRoute, PublishRoutes
+from .publish_decisions import decide, end_of, log_denial
+from .publish_routes import Detour, PublishRoute, PublishRoutes
 from .router import Route
-from .routing.topics import InvalidTopic, check_name
+from .routing.topics import InvalidTopic
 from .session import Session
 from .topic_aliases import IncomingAliases
 
@@ -544,10 +544,6 @@ class Incoming:
                     engine.events.message(session.client_id, message, packet_id)
                 if detour is not None and detour.delays is not None:
                     reason = self._delay(detour, message)
-                elif retain and qos and session.protocol_version == 5 and not engine.retention.has_room(message):
-                    # A client that can be told gets all or nothing; others have their message at least delivered.
-                    engine.retention.refuse()
-                    reason = ReasonCode.QUOTA_EXCEEDED
                 else:
                     if retain:  # [MQTT-3.3.1-12], [MQTT5-3.3.1-8]
                         engine.retain(message)
@@ -635,21 +631,22 @@ class Incoming:
         view, engine, forgotten = session.view, self._engine, self._forgotten
         receivers: frozenset[Session] = frozenset()
         topic, topic_bytes = known.topic, known.topic_bytes
-        allowed = known.allowed and view is not None and await engine.access.consult(view, Action.PUBLISH, topic)
+        asked = topic if known.detour is None else known.detour.asked
+        allowed = known.allowed and view is not None and await engine.access.consult(view, Action.PUBLISH, asked)
         if allowed:
-            end = _end_of(known).topic
+            end = end_of(known).topic
             receivers = await engine.consult_receivers(end, self._router.route(end, session.client_id))
         if self._driver.closed:
             return
         if known.generation != self._router.generation or forgotten != self._forgotten:
             known = self._resolve(flags & 7, topic_bytes)
         allowed = allowed and known.allowed
-        end = _end_of(known)
+        end = end_of(known)
         route = end.route.only(receivers) if allowed else _NOWHERE
         checked = PublishRoute(end.generation, end.topic, end.topic_bytes, end.sender, allowed, route)
         checked.durable = checked.durable or end.durable
         if (detour := known.detour) is not None:
-            detour = Detour(detour.topic, checked, detour.delays, detour.watches)
+            detour = Detour(detour.topic, detour.asked, checked, detour.delays, detour.watches)
             checked = PublishRoute(known.generation, topic, topic_bytes, known.sender, allowed, _NOWHERE, detour)
         self._accept(session, checked, flags, packet_id, payload, properties)
         met, self._pace.met = self._pace.met, False
@@ -746,12 +743,12 @@ class Incoming:
             raise ProtocolError("retained messages are not supported", ReasonCode.RETAIN_NOT_SUPPORTED)
         self._traffic.cache_miss += 1
         if engine.detours.divert or topic[0] == "$":
-            known = self._decide(session, flags, topic, topic_bytes)
+            known = decide(engine, session, flags, topic, topic_bytes)
             route = known.route
         else:
             allowed = engine.may_publish(session.identity, topic, flags >> 1, bool(flags & 1))
             if not allowed:
-                _logger.info("client %r: publish to %r denied", session.client_id, topic[:_SHOWN])
+                log_denial(session, topic)
             route = engine.router.route(topic, session.client_id) if allowed else _NOWHERE
             known = PublishRoute(engine.router.generation, topic, topic_bytes, session.client_id, allowed, route)
         relay = None
@@ -761,44 +758,6 @@ class Incoming:
                 relay = self._router.relay(plain)
         self._remembered.remember(flags, known, relay)
         return known
-
-    def _decide(self, session: Session, flags: int, topic: str, topic_bytes: bytes) -> PublishRoute:
-        """Find what becomes of messages on a topic: denied, routed, or led over a detour."""
-        engine, client_id = self._engine, session.client_id
-        detours, generation = engine.detours, engine.router.generation
-        delays, end, refusal = detours.delay_of(topic), topic, ReasonCode.NOT_AUTHORIZED
-        if delays is not None:
-            try:
-                found = delays.read(topic)
-                if found is not None:
-                    end = found[1]
-                    check_name(end, engine.settings.max_topic_levels)
-                else:
-                    delays = None
-            except InvalidTopic:
-                end, refusal = topic, ReasonCode.TOPIC_NAME_INVALID
-        allowed = engine.may_publish(session.identity, end, flags >> 1, bool(flags & 1))  # `$` topics are denied
-        if not allowed:
-            _logger.info("client %r: publish to %r denied", client_id, topic[:_SHOWN])
-        elif detours.rewriter is not None:
-            end = detours.rewriter.publish_topic(end, client_id, session.username)
-        watches = detours.watching(end, client_id)
-        route = engine.router.route(end, client_id) if allowed else _NOWHERE
-        if end == topic and not watches and delays is None:
-            return PublishRoute(generation, topic, topic_bytes, client_id, allowed, route)
-        known = PublishRoute(generation, end, end.encode(), client_id, allowed, route)
-        known.refusal = refusal
-        known.durable = known.durable or delays is not None
-        outer = PublishRoute(
-            generation, topic, topic_bytes, client_id, allowed, _NOWHERE, Detour(topic, known, delays, watches)
-        )
-        outer.durable = known.durable and self._journal is not None
-        return outer
-
-
-def _end_of(known: PublishRoute) -> PublishRoute:
-    """Give what messages come to after a detour, if they take one."""
-    return known if known.detour is None else known.detour.known
 
 
 def _relay(sessions: tuple[Session, ...], head: bytes, payloads: list[bytes]) -> None:

@@ -44,6 +44,7 @@ def collect_metrics(engine: Engine, live: list[Traffic]) -> dict[str, int]:
 
 def name_metrics(engine: Engine, total: Traffic) -> dict[str, int]:
     """Give the counters under EMQX's metric names, once the traffic has been added up."""
+    matched_allow, matched_deny, unmatched = engine.access.decided
     return {
         **_packets(total, engine),
         **_messages(total, engine),
@@ -51,6 +52,10 @@ def name_metrics(engine: Engine, total: Traffic) -> dict[str, int]:
         "client.connack": total.acks_sent[PacketType.CONNACK],
         "authorization.allow": engine.access.allowed,
         "authorization.deny": engine.access.denied,
+        "authorization.superuser": engine.access.superuser,
+        "authorization.matched.allow": matched_allow,
+        "authorization.matched.deny": matched_deny,
+        "authorization.nomatch": unmatched,
         "authorization.cache_miss": total.cache_miss,
         "authorization.cache_hit": max(0, sum(total.messages_received_qos) - total.cache_miss),
         "client.authorize": engine.access.allowed + engine.access.denied,

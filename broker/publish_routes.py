@@ -1,6 +1,7 @@
 """What one publisher's topics come to, decided once and remembered until something changes."""
 
-from .detours import Detour
+from .detours import Delays, TopicWatch
+from .message import Message
 from .protocol.reason_codes import ReasonCode
 from .protocol.runs import Relay
 from .router import Route
@@ -45,7 +46,7 @@ class PublishRoute:
         sender: str,
         allowed: bool,
         route: Route,
-        detour: Detour | None = None,
+        detour: "Detour | None" = None,
     ) -> None:
         self.generation = generation
         self.topic = topic
@@ -72,6 +73,35 @@ class PublishRoute:
         """Whether QoS 1 and 2 messages may be delivered in runs."""
         self.rest = route.mixed or route.empty or work > _HEAVY
         """Whether there is more to do for a run of 3.1 or 3.1.1 packets than to relay it to `plain3`."""
+
+
+class Detour:
+    """Stand beside the empty route of a topic that is concerned."""
+
+    __slots__ = ("asked", "delays", "known", "topic", "watches")
+
+    def __init__(
+        self, topic: str, asked: str, known: PublishRoute, delays: Delays | None, watches: tuple[TopicWatch, ...]
+    ) -> None:
+        self.topic = topic
+        """As published."""
+        self.asked = asked
+        """What rights are asked about: of a delayed message the real topic, before any rewrite."""
+        self.known = known
+        """What the messages come to in the end, under the topic that they have then."""
+        self.delays = delays
+        """What keeps them for a while; None where they go on at once."""
+        self.watches = watches
+
+    def published(self, message: Message, reached: int, sender: str) -> None:
+        """Tell those who watch."""
+        for watch in self.watches:
+            watch.published(message, reached, sender)
+
+    def denied(self, qos: int, sender: str) -> None:
+        """Tell those who watch."""
+        for watch in self.watches:
+            watch.denied(self.known.topic, qos, sender)
 
 
 _NONE: dict[bytes, PublishRoute] = {}

@@ -46,8 +46,11 @@ class Subscribing:
         engine.check_filters((request.topic_filter for request in packet.requests), session.protocol_version)
         self._check_available(session, packet)
         self._check_number(len(packet.requests))
+        strict = engine.access.deny_action == "disconnect"
+        if strict and not all(engine.may_subscribe(session, request) for request in packet.requests):
+            raise self._denied()
         if engine.access.waits:
-            return self._waiter.leave_loop(self._subscribe_when_allowed(session, packet))
+            return self._waiter.leave_loop(self._subscribe_when_allowed(session, packet, strict=strict))
         identifier = cast("int | None", packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER))
         codes: list[int] = []
         replayed: list[tuple[str, int]] = []
@@ -60,7 +63,6 @@ class Subscribing:
             filters.append(entered or request.topic_filter)
             if wanted and code < SUBACK_FAILURE:
                 replayed.append((filters[-1], code))
-        self._punish(codes)
         self._when_written(session, filters, lambda: self._finish(session, packet, codes, replayed))
         return None
 
@@ -71,10 +73,9 @@ class Subscribing:
         entered = self._engine.rewritten(session, request.topic_filter)
         return None if entered == request.topic_filter else entered
 
-    def _punish(self, codes: list[int]) -> None:
-        """Raise `ProtocolError` for what is denied, where clients are to be disconnected for that."""
-        if self._engine.access.deny_action == "disconnect" and ReasonCode.NOT_AUTHORIZED in codes:
-            raise ProtocolError("a subscription that is denied", ReasonCode.NOT_AUTHORIZED)
+    def _denied(self) -> ProtocolError:
+        self._engine.counters.subscribe_denied += 1
+        return ProtocolError("a subscription that is denied", ReasonCode.NOT_AUTHORIZED)
 
     def _finish(self, session: Session, packet: Subscribe, codes: list[int], replayed: list[tuple[str, int]]) -> None:
         engine = self._engine
@@ -93,18 +94,28 @@ class Subscribing:
         else:
             answer()
 
-    async def _subscribe_when_allowed(self, session: Session, packet: Subscribe) -> None:
-        """Do the same where foreign topic plugins must be asked first."""
+    async def _subscribe_when_allowed(self, session: Session, packet: Subscribe, *, strict: bool) -> None:
+        """Do the same where foreign topic plugins must be asked first; `strict` is to end clients that may not."""
         view, engine = session.view, self._engine
         identifier = cast("int | None", packet.properties.get(PropertyId.SUBSCRIPTION_IDENTIFIER))
         codes: list[int] = []
         replayed: list[tuple[str, int]] = []
         filters: list[str] = []
+        known: dict[str, bool] = {}
+        if strict and view is not None:
+            for request in packet.requests:
+                plain = _plain_filter(request.topic_filter)
+                known[plain] = await engine.access.consult(view, Action.SUBSCRIBE, plain)
+            if session.link is not self._out:
+                return
+            if not all(known.values()):
+                raise self._denied()
         for request in packet.requests:
             entered = self._rewritten(session, request)
             wanted = engine.replays.wanted(session, request if entered is None else _under(request, entered))
-            allowed = view is not None and await engine.access.consult(
-                view, Action.SUBSCRIBE, _plain_filter(request.topic_filter)
+            plain = _plain_filter(request.topic_filter)
+            allowed = known.get(plain) or (
+                view is not None and await engine.access.consult(view, Action.SUBSCRIBE, plain)
             )
             if session.link is not self._out:  # taken over or closed meanwhile: nothing may be entered any more
                 return
@@ -113,7 +124,6 @@ class Subscribing:
             filters.append(entered or request.topic_filter)
             if wanted and code < SUBACK_FAILURE:
                 replayed.append((filters[-1], int(code)))
-        self._punish(codes)
         self._when_written(session, filters, lambda: self._answer(session, packet, codes))
         for topic_filter, qos in replayed:
             await engine.replays.enter_allowed(session, topic_filter, qos)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .routing.topics import InvalidTopic, check_filter, check_name, matches, split_share
+from .routing.topics import InvalidTopic, check_filter, check_name, is_shared, matches, split_share
 
 Action: TypeAlias = Literal["publish", "subscribe", "all"]
 Groups: TypeAlias = tuple[str | None, ...]
@@ -73,6 +73,9 @@ class TopicRewrite:
         try:
             check_filter(rewritten)
         except InvalidTopic:
+            return topic_filter
+        # What is the server's, or shared, nobody gets to who has not asked for it: it was this that rights decided on.
+        if rewritten.startswith("$") and (is_shared(rewritten) or not inner.startswith("$")):
             return topic_filter
         return topic_filter[: len(topic_filter) - len(inner)] + rewritten
 

@@ -11,6 +11,7 @@ from amqtt.session import Session as AmqttSession
 
 from .access import PUBLISH, Identity
 from .access_control import AccessControl
+from .detours import Detours
 from .message import Message
 from .protocol.packets import Will
 from .routing.topics import InvalidTopic
@@ -25,10 +26,12 @@ class Wills:
     def __init__(
         self,
         access: AccessControl,
+        detours: Detours,
         publish: Callable[[Message], int],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._access = access
+        self._detours = detours
         self._publish = publish
         self._spawn = spawn
         self.published = 0
@@ -84,9 +87,17 @@ class Wills:
 
     def _may(self, identity: Identity, will: Will) -> bool:
         """Ask for the publish that a will is; `$` topics are the server's [MQTT-4.7.2-1]."""
-        return not will.topic.startswith("$") and self._access.authorize(
-            identity, PUBLISH, will.topic, will.qos, will.retain
-        )
+        topic = self._topic_of(will)
+        return not topic.startswith("$") and self._access.authorize(identity, PUBLISH, topic, will.qos, will.retain)
+
+    def _topic_of(self, will: Will) -> str:
+        """Give the topic that a will has in the end: of `$delayed/SECONDS/TOPIC` the last part."""
+        delays = self._detours.delay_of(will.topic)
+        try:
+            found = None if delays is None else delays.read(will.topic)
+        except InvalidTopic:
+            found = None
+        return will.topic if found is None else found[1]
 
     def _deny(self, identity: Identity, will: Will) -> None:
         self.denied += 1
@@ -94,15 +105,19 @@ class Wills:
 
     async def _publish_when_allowed(self, identity: Identity, view: AmqttSession | None, will: Will) -> None:
         """Ask foreign topic plugins too, and because that takes its time, our own once more."""
-        allowed = view is not None and await self._access.consult(view, Action.PUBLISH, will.topic)
+        allowed = view is not None and await self._access.consult(view, Action.PUBLISH, self._topic_of(will))
         if allowed and self._may(identity, will):
             self._send(identity, will)
         else:
             self._deny(identity, will)
 
     def _send(self, identity: Identity, will: Will) -> None:
+        topic, rewriter = will.topic, self._detours.rewriter
+        if rewriter is not None:
+            real = self._topic_of(will)
+            topic = topic.removesuffix(real) + rewriter.publish_topic(real, identity.client_id, identity.username)
         message = Message(
-            will.topic,
+            topic,
             will.payload,
             will.qos,
             will.retain,  # [MQTT-3.1.2-16], [MQTT-3.1.2-17], [MQTT5-3.1.2-14], [MQTT5-3.1.2-15]

@@ -164,6 +164,7 @@ class ApiSection(Section):
     )
     cluster_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=255)] = "wardenmq"
     max_body_size: Positive = 8_388_608
+    max_connections: Positive = 256
     max_rules: Positive = 100
     bootstrap_file: str = ""
 

@@ -11,10 +11,12 @@ from ..broker.broker import Broker
 from ..store.directory import Directory
 from ..store.history import HistoryStore
 from .configuration import Configuration, Governed
-from .dispatch import allow_other_origins, answer_errors, mount
+from .dispatch import answer_errors, complete_headers, mount
+from .emqx.dashboard.dashboard_settings import dashboard_of
 from .emqx.node.watching import monitor
 from .emqx.table import EMQX, ROOT
 from .encoding import encode
+from .http_connections import BoundedRunner
 from .http_log import create_logger
 from .later import Later
 from .openapi import document
@@ -24,6 +26,8 @@ from .roots import ROOTS
 from .settings import ApiSettings
 from .state import STATE, ApiState
 
+_IDLE_SECONDS = 60.0
+"""For how long a connection stays open behind an answer; aiohttp's default is an hour."""
 _AROUND_TARGET = 64
 """Bytes of a request line beside its target: method and version."""
 
@@ -46,6 +50,7 @@ def create_application(
     chosen = settings or ApiSettings()
     release = _release()
     application = web.Application(middlewares=[answer_errors], client_max_size=chosen.max_body_size)
+    changeable = configuration or Configuration(Governed(broker, directory, chosen, data_dir), ROOTS)
     application[STATE] = ApiState(
         broker,
         directory,
@@ -56,9 +61,10 @@ def create_application(
         prove=prove,
         data_dir=data_dir,
         history=history,
-        loaded=configuration or Configuration(Governed(broker, directory, chosen, data_dir), ROOTS),
+        loaded=changeable,
+        other_origins=lambda: dashboard_of(changeable).cors,
     )
-    application.on_response_prepare.append(allow_other_origins)
+    application.on_response_prepare.append(complete_headers)
     application.cleanup_ctx.append(monitor)
     application.on_cleanup.append(_forget_backups)
     for facade in (EMQX, ROOT, OPERATOR):
@@ -68,12 +74,17 @@ def create_application(
 
 def create_runner(application: web.Application, *, shutdown_timeout: float = 5.0) -> web.AppRunner:
     """Wrap the application for serving, without an access log; open requests get `shutdown_timeout` seconds to end."""
-    return web.AppRunner(
+    state = application[STATE]
+    return BoundedRunner(
         application,
+        connections=state.connections,
         access_log=None,
         logger=create_logger(),
         shutdown_timeout=shutdown_timeout,
         max_line_size=MAX_TARGET + _AROUND_TARGET,
+        # a packed body of a megabyte unpacks to a gigabyte, even one that nobody reads
+        auto_decompress=False,
+        keepalive_timeout=_IDLE_SECONDS,
     )
 
 

@@ -91,12 +91,11 @@ class BackupFiles:
         if path.is_symlink():
             raise FileNotFoundError(name)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        file = os.fdopen(descriptor, "rb")
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            file.close()
+            os.close(descriptor)
             raise FileNotFoundError(name)
-        return file, status.st_size
+        return os.fdopen(descriptor, "rb"), status.st_size
 
     def delete(self, name: str) -> None:
         """Delete an archive. Raises FileNotFoundError, OSError."""

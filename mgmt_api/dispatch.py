@@ -8,9 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from ..store.errors import StoreError
-from .dashboard_settings import dashboard_of
 from .encoding import encode
-from .errors import ApiError, from_store
+from .errors import ApiError, bad_request, from_store
 from .operation import EMPTY, Operation, Reply, Request
 from .paths import SegmentResource
 from .routes import Caller, Facade, OpenFile, Route
@@ -19,6 +18,9 @@ from .state import STATE, ApiState
 _logger = getLogger(__name__)
 _OPERATION = web.RequestKey("wardenmq.operation", Operation)
 _PREFLIGHT_SECONDS = "600"
+_BODY_SECONDS = 30.0
+_SLOWEST = 100_000
+"""Bytes a second; a body has that long for all that it may have, and a little more."""
 _STREAMED = 262_144
 """Bytes above which an answer is sent in parts."""
 _NOT_FOUND_PAGE = (
@@ -57,7 +59,12 @@ class Endpoint:
             request.headers,
             request.remote or "",
         )
-        return await _respond(request, await self.operation.carry_out(state, asked, caller))
+        state.connections.begin(request.protocol)
+        try:
+            reply = await self.operation.carry_out(state, asked, caller)
+        finally:
+            state.connections.finish(request.protocol)
+        return await _respond(request, reply)
 
     def _admit(self, request: web.Request, state: ApiState) -> Caller:
         """Name a caller who may call this operation; whoever may not is taken note of. Raises `ApiError` 401, 403."""
@@ -75,16 +82,26 @@ class Endpoint:
         return caller
 
     async def _read(self, request: web.Request, state: ApiState) -> bytes:
-        """Read a body that the operation takes. Raises `ApiError` 413."""
+        """Read a body that the operation takes. Raises `ApiError` 400, 413, 415."""
         route = self.operation.route
         if route.body is None:
             return b""
-        limit = route.max_body_size
+        if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
+            raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", "content-encoding:identity Required")
+        most = route.max_body_size or state.settings.max_body_size
+        if route.max_body_size is not None:
+            request = request.clone(client_max_size=most)
         try:
-            return await (request if limit is None else request.clone(client_max_size=limit)).read()
+            if request.content.is_eof():  # all of it is there
+                return await request.read()
+            async with asyncio.timeout(_BODY_SECONDS + most / _SLOWEST):
+                return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            most = limit or state.settings.max_body_size
             raise ApiError(413, "BAD_REQUEST", f"the body is larger than {most} bytes") from None
+        except (web.RequestPayloadError, ConnectionError):
+            raise bad_request("the body did not arrive whole") from None
+        except TimeoutError:
+            raise bad_request("the body took too long to arrive") from None
 
 
 def _shows_key(request: web.Request) -> bool:
@@ -153,16 +170,17 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _unexpected(request)
 
 
-async def allow_other_origins(request: web.Request, response: web.StreamResponse) -> None:
-    """Let pages of other origins read the answer, where the operator wants that."""
-    if "Origin" in request.headers and dashboard_of(request.app[STATE].configuration).cors:
+async def complete_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Let pages of other origins read the answer, where the operator wants that; tell nobody which releases run."""
+    response.headers["Server"] = "wardenmq"
+    if "Origin" in request.headers and request.app[STATE].other_origins():
         response.headers["Access-Control-Allow-Origin"] = "*"
 
 
 def _other_method(request: web.Request, allowed: str) -> web.Response:
     """Refuse a method that a path does not have, or tell a browser that asks for another origin what it may send."""
     asks = "Origin" in request.headers and "Access-Control-Request-Method" in request.headers
-    if request.method == "OPTIONS" and asks and dashboard_of(request.app[STATE].configuration).cors:
+    if request.method == "OPTIONS" and asks and request.app[STATE].other_origins():
         granted = {
             "Access-Control-Allow-Methods": allowed,
             "Access-Control-Allow-Headers": "Authorization, Content-Type",

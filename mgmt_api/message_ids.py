@@ -1,31 +1,14 @@
 """Ids of messages in EMQX's form: 128 bits, ordered by time, 32 upper-case hex digits."""
 
 from hashlib import blake2b
-from secrets import randbits
-from time import time_ns
 from typing import Protocol
+
+from ..broker.delayed_message import DelayedMessage
 
 _LOW_BITS = 64
 _DIGITS = 32
 _HASHED = 4_096
 """Bytes of a payload that an id depends on, besides its length: a list of long messages must not hash all of them."""
-_NODE_BITS = 48
-_COUNTER_BITS = 16
-
-
-class MessageIds:
-    """Make ids that grow: 64 bits of microseconds, 48 random bits of this source, 16 bits of counter."""
-
-    def __init__(self) -> None:
-        self._source = randbits(_NODE_BITS) << _COUNTER_BITS
-        self._last = 0
-
-    def next(self) -> str:
-        """Return the next id; two calls never give the same, even if the clock stands still or goes back."""
-        tick = time_ns() // 1_000 << _COUNTER_BITS
-        self._last = max(tick, self._last + 1)
-        moment, counter = divmod(self._last, 1 << _COUNTER_BITS)
-        return f"{moment << _NODE_BITS + _COUNTER_BITS | self._source | counter:032X}"
 
 
 class Identified(Protocol):
@@ -64,10 +47,15 @@ def id_of(message: Identified) -> str:
         digest.update(text)
     digest.update(len(payload).to_bytes(4, "big"))
     digest.update(payload[:_HASHED])
-    return timed_id(message.published_at, int.from_bytes(digest.digest(), "big"))
+    return _timed_id(message.published_at, int.from_bytes(digest.digest(), "big"))
 
 
-def timed_id(moment: float, number: int) -> str:
+def id_while_delayed(delayed: DelayedMessage) -> str:
+    """Return the id of a message that waits to be published; it is found by the number in it."""
+    return _timed_id(delayed.message.published_at, delayed.number)
+
+
+def _timed_id(moment: float, number: int) -> str:
     """Return the id of something that happened at a moment, in seconds since the epoch, and has a number of 64 bits."""
     return f"{int(moment * 1_000_000) << _LOW_BITS | number:032X}"
 

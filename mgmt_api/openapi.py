@@ -15,8 +15,7 @@ _NO_WORD = compile_pattern(r"\W+")
 _COMPONENTS = "#/components/schemas/{model}"
 _ERROR = "#/components/schemas/Error"
 _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
-_FILE_ERRORS: dict[int, tuple[str, ...]] = {413: ("BAD_REQUEST",)}
-_BODY_ERRORS: dict[int, tuple[str, ...]] = {**_FILE_ERRORS, 415: ("UNSUPPORTED_MEDIA_TYPE",)}
+_BODY_ERRORS: dict[int, tuple[str, ...]] = {413: ("BAD_REQUEST",), 415: ("UNSUPPORTED_MEDIA_TYPE",)}
 
 
 def documented_errors(facade: Facade, route: Route[Any, Any]) -> dict[int, tuple[str, ...]]:
@@ -25,7 +24,7 @@ def documented_errors(facade: Facade, route: Route[Any, Any]) -> dict[int, tuple
     if route.bearer_only:
         errors[401] = (*errors[401], "API_KEY_NOT_ALLOW")
     if route.body is not None:
-        errors |= _FILE_ERRORS if route.body is bytes else _BODY_ERRORS
+        errors |= _BODY_ERRORS
     if route.body is not None or route.query is not None or route.path_parameters:
         errors[400] = ("BAD_REQUEST",)
     for status, codes in route.errors.items():
@@ -59,6 +58,10 @@ class _Schemas:
         for index, route in enumerate(facade.routes):
             if (body := route.body_adapter) is not None:
                 inputs.append(((index, "body"), "validation", body))
+            for media_type in route.body_forms:
+                form: Any = route.body_forms[media_type]
+                if form is not UploadedFile:
+                    inputs.append(((index, f"body {media_type}"), "validation", TypeAdapter(form)))
             for status, answer in _answers(route).items():
                 inputs.append(((index, str(status)), "serialization", TypeAdapter(answer)))
             for media_type in route.other_types:
@@ -89,7 +92,7 @@ class _Schemas:
 
     def of(self, index: int, part: str) -> dict[str, Any]:
         """Return the schema of a body or an answer."""
-        mode: JsonSchemaMode = "validation" if part == "body" else "serialization"
+        mode: JsonSchemaMode = "validation" if part.startswith("body") else "serialization"
         return self._renamed(self._by_key[((index, part), mode)])
 
 
@@ -122,8 +125,7 @@ def _operation(facade: Facade, index: int, route: Route[Any, Any], schemas: _Sch
         "security": _security(facade, route),
     }
     if route.body is not None:
-        schema = _body_schema(route) or schemas.of(index, "body")
-        operation["requestBody"] = {"required": True, "content": {route.body_type: {"schema": schema}}}
+        operation["requestBody"] = {"required": True, "content": _body_content(index, route, schemas)}
     return operation
 
 
@@ -140,6 +142,16 @@ def _security(facade: Facade, route: Route[Any, Any]) -> list[dict[str, list[str
     return offered if route.public is False else [*offered, {}]
 
 
+def _body_content(index: int, route: Route[Any, Any], schemas: _Schemas) -> dict[str, Any]:
+    """Describe the forms of a body by media type."""
+    if not route.body_forms:
+        return {route.body_type: {"schema": _body_schema(route) or schemas.of(index, "body")}}
+    return {
+        media_type: {"schema": _file_schema(route) if form is UploadedFile else schemas.of(index, f"body {media_type}")}
+        for media_type, form in route.body_forms.items()
+    }
+
+
 def _body_schema(route: Route[Any, Any]) -> dict[str, Any] | None:
     """Describe a body that is no JSON."""
     if route.body is str:
@@ -147,8 +159,12 @@ def _body_schema(route: Route[Any, Any]) -> dict[str, Any] | None:
     if route.body is bytes:
         return _BINARY
     if route.body is UploadedFile:
-        return {"type": "object", "required": [route.file_field], "properties": {route.file_field: _BINARY}}
+        return _file_schema(route)
     return None
+
+
+def _file_schema(route: Route[Any, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": [route.file_field], "properties": {route.file_field: _BINARY}}
 
 
 def _path_parameters(route: Route[Any, Any]) -> list[dict[str, Any]]:

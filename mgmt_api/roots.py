@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from .api_key_settings import API_KEY
 from .configuration import Root
-from .dashboard_settings import DASHBOARD
 from .emqx.access.authentication_root import AUTHENTICATION
 from .emqx.access.authorization_root import AUTHORIZATION
+from .emqx.dashboard.api_key_settings import API_KEY
+from .emqx.dashboard.dashboard_settings import DASHBOARD
 from .emqx.messaging.auto_subscribe import AUTO_SUBSCRIBE
 from .emqx.messaging.delayed import DELAYED
 from .emqx.messaging.retainer import RETAINER
@@ -20,7 +20,7 @@ from .emqx.node.sysmon import SYSMON
 from .emqx.settings.flapping_root import FLAPPING_DETECT
 from .emqx.settings.listeners import LISTENERS
 from .emqx.settings.log_root import LOG
-from .emqx.settings.mqtt_root import BROKER, FORCE_GC, FORCE_SHUTDOWN, MQTT
+from .emqx.settings.mqtt_root import BROKER, DURABLE_SESSIONS, FORCE_GC, FORCE_SHUTDOWN, MQTT
 
 ROOTS: tuple[Root[Any], ...] = (
     AUTHORIZATION,
@@ -29,6 +29,7 @@ ROOTS: tuple[Root[Any], ...] = (
     FLAPPING_DETECT,
     FORCE_SHUTDOWN,
     FORCE_GC,
+    DURABLE_SESSIONS,
     BROKER,
     LISTENERS,
     DASHBOARD,

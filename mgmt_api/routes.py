@@ -98,6 +98,8 @@ class Route(Generic[Q, B]):
     """The model of a JSON body; `bytes` for a file that is taken as it comes, `str` for text, `UploadedFile` for a form
     with one file, in the field `file_field`."""
     file_field: str = "filename"
+    body_forms: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Types by media type of what a body that is `bytes` may hold, where the handler itself tells which it is."""
     max_body_size: int | None = None
     """Bytes of the body, where it is not the API's own limit."""
     max_entries: int = MAX_ENTRIES

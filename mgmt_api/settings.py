@@ -14,6 +14,8 @@ class ApiSettings:
     cluster_name: str = "wardenmq"
     max_body_size: int = 8 * 1024 * 1024
     """Largest request body; past it the answer is 413."""
+    max_connections: int = 256
+    """Connections that are open at a time; one more takes the place of one that has not asked for anything yet."""
     max_rules: int = 100
     """Rules of one user name, one client id or for all."""
     bootstrap_file: str = ""

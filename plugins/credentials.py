@@ -82,10 +82,11 @@ class CredentialAuthPlugin(BaseAuthPlugin):
             return _translate(verdict, certified)
         return _translate_later(verdict, certified)
 
-    def admit_unchecked(self, request: ConnectRequest) -> Accept | Refuse:
-        """Keep out of a listener that asks for no proof who is banned, and who would take a login's place."""
-        verdict = self._directory.admit_unchecked(request.client_id, request.username, peer_host=request.peer_host)
-        return _translate(verdict)
+    def admit_unchecked(self, request: ConnectRequest) -> Accept | Refuse | None:
+        """Keep out of a listener that asks for no proof who is banned; None for who would take a login's place."""
+        username = request.username if request.certificate_name is None else request.certificate_name
+        verdict = self._directory.admit_unchecked(request.client_id, username, peer_host=request.peer_host)
+        return None if verdict is None else _translate(verdict)
 
     def exchange(self, request: ConnectRequest, method: str) -> AuthExchange | None:
         """Begin a SCRAM-SHA-256 login, whose user name must be the one that the client otherwise presented."""

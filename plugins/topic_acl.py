@@ -8,7 +8,7 @@ from amqtt.session import Session
 
 from ..broker.access import PUBLISH, RECEIVE, SUBSCRIBE, Identity
 from ..store.acl.access import ClientAccess
-from ..store.authenticators.token_rights import TokenRights
+from ..store.authenticators.token_rights import TokenRights, TokenRightsReader
 from .directory_context import directory_of
 
 _OPERATIONS = {Action.PUBLISH: PUBLISH, Action.SUBSCRIBE: SUBSCRIBE, Action.RECEIVE: RECEIVE}
@@ -24,6 +24,7 @@ class TopicAclPlugin(BaseTopicPlugin):
     def __init__(self, context: BaseContext) -> None:
         super().__init__(context)
         self._directory = directory_of(context, self)
+        self._rights = TokenRightsReader()
 
     def authorize(self, client: Identity, operation: int, topic: str, qos: int, retain: bool) -> bool | None:
         """Decide on a topic name, or for SUBSCRIBE on a topic filter.
@@ -48,10 +49,19 @@ class TopicAclPlugin(BaseTopicPlugin):
         """Give what stays the same as long as the client's rules, facts and defaults do."""
         return self._access(client).standing
 
+    def read_rights(self, text: str) -> TokenRights:
+        """Give the rights of a token whose client's session was stored."""
+        return self._rights.restore(text)
+
     @property
     def deny_action(self) -> str:
         """What a client meets that does what it may not."""
         return self._directory.sources.deny_action
+
+    @property
+    def decided(self) -> tuple[int, int, int]:
+        """How often a source of rules allowed something, how often one denied it, and how often none had an answer."""
+        return self._directory.sources.decided
 
     async def topic_filtering(
         self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
@@ -74,6 +84,9 @@ class TopicAclPlugin(BaseTopicPlugin):
         known = client.policy if isinstance(client.policy, ClientAccess) else None
         if known is not None and known.generation == self._directory.generation:
             return known
+        if known is None:
+            known = client.former if isinstance(client.former, ClientAccess) else None
+            client.former = None
         rights = client.rights
         access = client.policy = self._directory.access(
             client.client_id,

@@ -97,15 +97,19 @@ class Admission:
             return Verdict(Outcome.WRONG, _RESERVED.log)
         return Verdict(Outcome.ACCEPTED)
 
-    def unchecked(self, attempt: Attempt) -> Verdict:
-        """Decide on a client that need not prove anything; a ban holds, and nobody has a tenant's name by saying so."""
+    def unchecked(self, attempt: Attempt) -> Verdict | None:
+        """Decide on a client that need not prove anything; None where it comes under a login's name or client id.
+
+        A ban holds, and nobody has what is a login's by saying so.
+        """
         banned = self.banned(attempt)
         if banned is None and attempt.username is not None:
             banned = _banned(self._bans.find_username(attempt.username))
-            login = self._logins.find("username", attempt.username)
-            if banned is None and login is not None and login.login.confined:
-                return Verdict(Outcome.WRONG, "the name is a tenant's login, which has to be proved")
-        return banned or self.anonymous(attempt)
+            if banned is None and self._logins.find("username", attempt.username) is not None:
+                return None
+        if banned is None and self._logins.owner_of(attempt.client_id) is not None:
+            return None
+        return banned or Verdict(Outcome.ACCEPTED)
 
     def admit(self, login: Login, attempt: Attempt) -> Verdict:
         """Decide on a client whose login was proved, by whatever means."""

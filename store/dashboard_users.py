@@ -133,6 +133,13 @@ class DashboardUsers:
         secret = await self._passwords.hash(password)
         return await self._writer.write(lambda at: self._create(name, secret, role, description, at), **origin)
 
+    def holds(self, name: str, secret: StoredSecret, role: str, description: str) -> bool:
+        """Tell whether `put` would change nothing."""
+        stored = self._users.get(name)
+        if stored is None or stored.secret != secret:
+            return False
+        return (stored.user.role, stored.user.description) == (role, description)
+
     async def put(
         self, name: str, secret: StoredSecret, role: str, description: str, **origin: Unpack[Origin]
     ) -> DashboardUser:
@@ -151,11 +158,19 @@ class DashboardUsers:
         """Change what is given. Raises InUse where no administrator would be left."""
         return await self._writer.write(lambda at: self._update(name, at, role=role, description=description), **origin)
 
-    async def set_password(self, name: str, password: str, **origin: Unpack[Origin]) -> DashboardUser:
-        """Set another password."""
+    async def set_password(
+        self, name: str, password: str, *, expected: DashboardUser | None = None, **origin: Unpack[Origin]
+    ) -> DashboardUser:
+        """Set another password; raises Invalid where `expected` is given and has been changed since."""
         self._named(name)
         secret = await self._passwords.hash(password)
-        return await self._writer.write(lambda at: self._update(name, at, secret=secret), **origin)
+
+        def write(at: int) -> Write[DashboardUser]:
+            if expected is not None and self._named(name).user.revision != expected.revision:
+                raise Invalid("The user has been changed meanwhile.")
+            return self._update(name, at, secret=secret)
+
+        return await self._writer.write(write, **origin)
 
     async def delete(self, name: str, **origin: Unpack[Origin]) -> None:
         """Delete a user. Raises InUse for the last administrator."""

@@ -1,5 +1,6 @@
 """The truth about logins, rules and keys: loaded from SQLite at start, read from memory, written through one writer."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +39,7 @@ from .memberships import Memberships
 from .operators import Operators
 from .records import UNSET, ApiKey, Change, Login, Operation, Permission, Rule, Unset
 from .roles import Roles
-from .rules import LONG, Rules, check_rules, compile_rules
+from .rules import LONG, CompiledRules, Rules, check_rules, compile_rules
 from .sources import Sources
 from .tenants import DEFAULT_TENANT, Tenants
 from .writer import Origin, Write, Writer
@@ -224,8 +225,8 @@ class Directory:
         attempt = Attempt(client_id, username, peer_host)
         return self._authentication.authenticate(attempt, password, allow_anonymous=allow_anonymous)
 
-    def admit_unchecked(self, client_id: str, username: str | None, *, peer_host: str = "") -> Verdict:
-        """Decide on a client that need not prove anything; it is nobody's login."""
+    def admit_unchecked(self, client_id: str, username: str | None, *, peer_host: str = "") -> Verdict | None:
+        """Decide on a client that need not prove anything; None where it comes as a login, and so must."""
         return self._admission.unchecked(Attempt(client_id, username, peer_host))
 
     def authenticate_certified(self, username: str, *, client_id: str = "", peer_host: str = "") -> Verdict:
@@ -453,9 +454,13 @@ class Directory:
         self, subject_type: str, entries: Iterable[tuple[str, Iterable[Rule]]], **origin: Unpack[Origin]
     ) -> None:
         """Set the rules of several subjects, whether they have a record or not."""
-        compiled = [(subject, await compile_rules(rules)) for subject, rules in entries]
-        count = sum(len(lists.rules) for _, lists in compiled)
-        await self._writer.write(lambda at: self._rules.put(subject_type, compiled), in_thread=count > LONG, **origin)
+        compiled: list[tuple[str, CompiledRules]] = []
+        for number, (subject, rules) in enumerate(entries, 1):
+            compiled.append((subject, await compile_rules(rules)))
+            if number % FEW == 0:
+                await asyncio.sleep(0)
+        many = len(compiled) > FEW or sum(len(lists.rules) for _, lists in compiled) > LONG
+        await self._writer.write(lambda at: self._rules.put(subject_type, compiled), in_thread=many, **origin)
 
     def stored_rules(self, subject_type: str) -> Sequence[tuple[str, tuple[Rule, ...]]]:
         """Return the records of a type, for a backup."""

@@ -8,14 +8,21 @@ WINDOW = 300
 
 
 class EvaluationRate:
-    """Count events by the second they happen in; nothing runs while nothing happens."""
+    """Count events by the second they happen in; nothing runs while nothing happens.
 
-    __slots__ = ("_clock", "_count", "_fastest", "_past", "_second", "total")
+    Who has the time already may spare the calls: `begin` where it is not between `since` and `until`, then count one
+    more in `total` and in `counted`.
+    """
+
+    __slots__ = ("_clock", "_fastest", "_past", "counted", "since", "total", "until")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._second = int(clock())
-        self._count = 0
+        self.since = int(clock())
+        """When the present second began."""
+        self.until = self.since + 1
+        self.counted = 0
+        """Events since then."""
         self._past: deque[tuple[int, int]] = deque(maxlen=WINDOW)
         """Seconds in which something happened, with how often."""
         self._fastest = 0
@@ -23,36 +30,36 @@ class EvaluationRate:
 
     def count(self) -> None:
         """Note one event."""
+        self._turn_to(self._clock())
         self.total += 1
-        second = int(self._clock())
-        if second != self._second:
-            self._begin(second)
-        self._count += 1
+        self.counted += 1
 
-    def _begin(self, second: int) -> None:
-        if self._count:
-            self._past.append((self._second, self._count))
-            self._fastest = max(self._fastest, self._count)
-        self._second, self._count = second, 0
+    def _turn_to(self, now: float) -> None:
+        if not self.since <= now < self.until:
+            self.begin(now)
+
+    def begin(self, now: float) -> None:
+        """Begin another second: the one that this time is in."""
+        if self.counted:
+            self._past.append((self.since, self.counted))
+            self._fastest = max(self._fastest, self.counted)
+        self.since, self.counted = int(now), 0
+        self.until = self.since + 1
 
     @property
     def now(self) -> float:
         """Events in the last second that is over."""
-        second = int(self._clock())
-        if second != self._second:
-            self._begin(second)
-        return float(sum(count for at, count in self._past if at == second - 1))
+        self._turn_to(self._clock())
+        return float(sum(count for at, count in self._past if at == self.since - 1))
 
     @property
     def last_5_minutes(self) -> float:
         """Events a second, on average over the last five minutes."""
-        second = int(self._clock())
-        if second != self._second:
-            self._begin(second)
-        recent = sum(count for at, count in self._past if second - WINDOW < at <= second)
-        return round((recent + self._count) / WINDOW, 2)
+        self._turn_to(self._clock())
+        recent = sum(count for at, count in self._past if self.since - WINDOW < at <= self.since)
+        return round((recent + self.counted) / WINDOW, 2)
 
     @property
     def fastest(self) -> float:
         """The most events of any second."""
-        return float(max(self._fastest, self._count))
+        return float(max(self._fastest, self.counted))

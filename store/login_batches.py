@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from .audit_details import names
+from .background_work import in_slices
 from .database import Statement
 from .errors import AlreadyExists, StoreError
 from .login_changes import effect_of_change, reservations
@@ -62,7 +63,7 @@ def create_many(
     effects: dict[str, Change] = {}
     left = 0
     reserved: dict[str, str] = {}
-    for given in news:
+    for given in in_slices(news):
         new = given
         old = logins.find(check_login_name(new.login_type, new.login), new.login)
         if old is not None and not (overwrite and _is_plain(old.login, new.tenant)):

@@ -125,9 +125,16 @@ RULES = (
         repair=", ".join(f"{column} = NULL" for column in (*_WILL, "will_at")),
     ),
     Rule(
+        "sessions",
+        # Nobody else gets the session, and its own client, who brings them again, need not be without it.
+        _NO_TEXT_OR_NULL.format("rights"),
+        "sessions whose token's rights cannot be read",
+        repair="rights = ''",
+    ),
+    Rule(
         "subscriptions",
         # Without it, rights are asked about the filter that there is.
-        f"IFNULL(asked, 0) <> '' AND ({_NO_FILTER.format('asked')})",
+        f"asked <> '' AND ({_NO_FILTER.format('asked')})",  # NULL is what the server subscribed the client to
         "subscriptions that were asked for with a filter that is none",
         repair="asked = ''",
     ),

@@ -57,8 +57,10 @@ class SourceOrder(NamedTuple):
 NO_FILE = FilePolicy(0, None, None)
 
 
-def arrange(sources: Sequence[Source], file: FilePolicy, tallies: Mapping[SourceType, Tally]) -> SourceOrder:
-    """Lay the sources over each other.
+def arrange(
+    sources: Sequence[Source], file: FilePolicy, tallies: Mapping[SourceType, Tally], unmatched: Tally
+) -> SourceOrder:
+    """Lay the sources over each other; `unmatched` counts what none of them had an answer to.
 
     What follows from logins, roles and groups is no source of EMQX's, and does not vanish with one: it stands where the
     built-in database does, enabled or not, and behind the others where there is none.
@@ -80,7 +82,7 @@ def arrange(sources: Sequence[Source], file: FilePolicy, tallies: Mapping[Source
             steps.append(("file", place))
     if not any(isinstance(source, BuiltInSource) for source in sources):
         steps.append(("own", Place(None, passed)))
-    return SourceOrder(tuple(steps), Place(None, passed), file)
+    return SourceOrder(tuple(steps), Place(unmatched, passed), file)
 
 
 WITHOUT_SOURCES = SourceOrder((("names", NOWHERE), ("own", NOWHERE), ("all", NOWHERE)), NOWHERE, NO_FILE)

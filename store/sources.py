@@ -115,8 +115,11 @@ class Sources:
         self._clock = clock
         self._count_built_in = count_built_in
         self._tallies: dict[SourceType, Tally] = {each: Tally(clock) for each in get_args(SourceType)}
+        self._unmatched = Tally(clock)
+        self._allowed = self._denied = 0
+        """By sources that are no more."""
         self._state = _State()
-        self._order = arrange(self._state.sources, NO_FILE, self._tallies)
+        self._order = arrange(self._state.sources, NO_FILE, self._tallies, self._unmatched)
         self._limits = self._limits_of(self._state.cache)
 
     async def load(self, database: Database) -> None:
@@ -124,13 +127,17 @@ class Sources:
         stored = self._configurations.get(_NAME)
         if stored is None:
             return
-        state = _from_json(stored)
+        try:
+            state = _from_json(stored)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            _logger.error("the stored sources of rules are not known to this release, so all is denied: %r", error)
+            state = _State(sources=(FileSource("{deny, all}.\n"),))
         file = NO_FILE
         for source in state.sources:
             if isinstance(source, FileSource):
                 file = await self._compiled_again(source)
         self._state = state
-        self._order = arrange(state.sources, file, self._tallies)
+        self._order = arrange(state.sources, file, self._tallies, self._unmatched)
         self._limits = self._limits_of(state.cache)
 
     async def _compiled_again(self, source: FileSource) -> FilePolicy:
@@ -181,6 +188,16 @@ class Sources:
     def report(self) -> list[SourceReport]:
         """Say how the sources do, in their order."""
         return [self._report(source) for source in self._state.sources]
+
+    @property
+    def decided(self) -> tuple[int, int, int]:
+        """How often a source allowed something, how often one denied it, and how often none had an answer."""
+        tallies, unmatched = self._tallies.values(), self._unmatched
+        return (
+            self._allowed + sum(tally.allow for tally in tallies),
+            self._denied + sum(tally.deny for tally in tallies),
+            unmatched.allow + unmatched.deny,
+        )
 
     def _report(self, source: Source) -> SourceReport:
         tally = self._tallies[source.type]
@@ -280,7 +297,7 @@ class Sources:
             order = self._order
             if sources is not None and file is not None:
                 state = replace(state, sources=tuple(sources))
-                order = arrange(state.sources, file, self._tallies)
+                order = arrange(state.sources, file, self._tallies, self._unmatched)
             defaults = self._defaults.set_no_match(no_match)
             anew = cache != self._state.cache
             write = self._put(state, order, self._limits_of(cache) if anew else self._limits).followed_by(defaults)
@@ -306,7 +323,7 @@ class Sources:
     ) -> Write[None]:
         """Prepare other sources; `file` is None where the file's rules stay the same."""
         state = replace(self._state, sources=tuple(sources))
-        order = arrange(state.sources, self._order.file if file is None else file, self._tallies)
+        order = arrange(state.sources, self._order.file if file is None else file, self._tallies, self._unmatched)
         return replace(
             self._put(state, order, self._limits),
             action=f"authorization.source.{what}",
@@ -324,6 +341,8 @@ class Sources:
             write.apply()
             self._state, self._order, self._limits = state, order, limits
             for each in gone:
+                self._allowed += self._tallies[each].allow
+                self._denied += self._tallies[each].deny
                 self._tallies[each] = Tally(self._clock)
 
         return replace(write, apply=apply)

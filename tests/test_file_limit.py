@@ -1,7 +1,7 @@
 """What the number of files leaves for clients."""
 
 import pytest
-from wardenmq.file_limit import bound_connections
+from wardenmq.file_limit import bound_api_connections, bound_connections
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,13 @@ from wardenmq.file_limit import bound_connections
 )
 def test_connections_that_there_are_files_for(max_connections: int, files: int | None, expected: int) -> None:
     assert bound_connections(max_connections, files) == expected
+
+
+@pytest.mark.parametrize(
+    ("max_connections", "files", "expected"),
+    [(256, 1_048_576, 256), (9_999, None, 9_999), (9_999, 1_024, 256), (10, 1_024, 10), (256, 300, 100), (256, 1, 1)],
+)
+def test_connections_to_the_api(max_connections: int, files: int | None, expected: int) -> None:
+    assert bound_api_connections(max_connections, files) == expected
+    if files is not None and files > 10:
+        assert bound_connections(0, files) + expected < files

@@ -164,12 +164,14 @@ class Restoring:
         (
             key, client_id, username, principal, certificate_name, peer_host, peer_port, listener, protocol_name,
             protocol_version, keep_alive, clean_start, claimed, confined, superuser, expiry_interval, created_at,
-            connected_at, disconnected_at, window, sent_until, *will, will_due,
+            connected_at, disconnected_at, window, sent_until, *will, will_due, rights,
         ) = row  # fmt: skip
         engine = self._engine
         identity = Identity(
             client_id, username, principal, peer_host, listener, bool(superuser), bool(confined), certificate_name
         )
+        if rights is not None:
+            identity.rights = engine.access.read_rights(rights)
         session = JournaledSession(identity, engine.settings, engine.absent, Traffic(), self._journal, key)
         session.protocol_name, session.protocol_version = protocol_name, protocol_version
         session.keep_alive, session.clean_start = keep_alive, bool(clean_start)

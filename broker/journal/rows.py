@@ -51,6 +51,7 @@ def session_row(session: Session, key: int, sent_until: int) -> Row:
             )
         ),
         session.will_due,
+        None if identity.rights is None else identity.rights.text,
     )
 
 

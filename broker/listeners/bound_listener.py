@@ -11,7 +11,7 @@ from ..connection import Connection, Door
 from ..protocol.reason_codes import ReasonCode
 from ..settings import MqttSettings
 from .acceptor import BACKLOG, Acceptor
-from .addresses import Address, UnixAddress
+from .addresses import Address, TcpAddress, UnixAddress
 from .arrival import Arrival, Passage
 from .limits import ListenerLimits
 from .listener import Listener
@@ -61,6 +61,13 @@ class BoundListener(Listener):
         return self._bound
 
     @property
+    def place(self) -> Address:
+        """Where it is to listen; once it has been open, where that was."""
+        if isinstance(self._address, TcpAddress) and self._bound is not None:
+            return replace(self._address, port=self._bound[1])
+        return self._address
+
+    @property
     def handshaking(self) -> int:
         """Sockets that are accepted and not through their handshakes yet."""
         return len(self._arrivals) + len(self._plain)
@@ -68,8 +75,9 @@ class BoundListener(Listener):
     async def open(
         self, loop: asyncio.AbstractEventLoop, make_connection: Callable[[Door], Connection], settings: MqttSettings
     ) -> None:
-        """Bind and listen; raises OSError."""
-        sockets = await bind(loop, self._address)
+        """Bind and listen; what was stopped does so where it did. Raises OSError."""
+        sockets = await bind(loop, self.place)
+        self._stopped = False
         if isinstance(self._address, UnixAddress):
             self._file = SocketFile(self._address.path)
             self._bound = (str(self._address), 0)
@@ -109,18 +117,29 @@ class BoundListener(Listener):
     def _plainly(self, options: ListenerOptions) -> bool:
         return self.kind == "tcp" and not options.proxy_protocol
 
-    def adopt(self, other: "BoundListener", settings: MqttSettings) -> bool:
-        """Become for all connections to come what another listener, which is not open, would be.
+    def can_become(self, other: Listener) -> bool:
+        """Tell whether the other one has the same address, and its sockets are accepted in the same way."""
+        return (
+            isinstance(other, BoundListener)
+            and (self.kind, self._address) == (other.kind, other._address)
+            and self._plainly(self._options) is other._plainly(other._options)
+        )
 
-        False where that takes other sockets than those that are open. Those that are connected notice nothing.
-        """
-        same = (self.kind, self._address) == (other.kind, other._address)
-        if not same or self._passage is None or self._plainly(self._options) is not other._plainly(other._options):
+    def become(self, other: Listener, settings: MqttSettings) -> None:
+        """Take over what the other one would do."""
+        if isinstance(other, BoundListener):
+            self._options, self.certificates = other._options, other.certificates
+            self.limits.change(other.limits.max_connections, other.limits.policy)
+            self.change_settings(settings)
+
+    def wants_place_of(self, other: Listener) -> bool:
+        """Tell whether both are for the same port, though perhaps of different addresses, or for the same file."""
+        if not isinstance(other, BoundListener):
             return False
-        self._options, self.certificates = other._options, other.certificates
-        self.limits.change(other.limits.max_connections, other.limits.policy)
-        self.change_settings(settings)
-        return True
+        mine, others = self.place, other.place
+        if isinstance(mine, UnixAddress) or isinstance(others, UnixAddress):
+            return str(mine) == str(others)
+        return mine.port == others.port != 0
 
     def change_settings(self, settings: MqttSettings) -> None:
         """Have connections to come keep to these limits."""

@@ -5,6 +5,7 @@ from collections import Counter
 
 from ..connection import Connection
 from ..protocol.reason_codes import ReasonCode
+from ..settings import MqttSettings
 from .limits import ListenerLimits
 
 
@@ -58,6 +59,17 @@ class Listener:
         self.connections.discard(connection)
         self.limits.leave()
         self._look_whether_empty()
+
+    def can_become(self, other: "Listener") -> bool:
+        """Tell whether this can be what another listener, which is not open, would be, with the sockets it has."""
+        return False
+
+    def become(self, other: "Listener", settings: MqttSettings) -> None:
+        """Be that for all connections to come; those that are there notice nothing."""
+
+    def wants_place_of(self, other: "Listener") -> bool:
+        """Tell whether this cannot be opened as long as the other one is."""
+        return False
 
     def stop(self) -> None:
         """Accept no more connections; those that are there stay."""

@@ -106,42 +106,78 @@ class Listeners:
             await self._change(definitions)
 
     async def _change(self, definitions: Mapping[str, ListenerDefinition]) -> None:
-        before = self.definitions
-        self.definitions = dict(definitions)
+        before, self.definitions = self.definitions, dict(definitions)
         if not self._opened:
             return
-        replaced: list[Listener] = []
         try:
-            for key, definition in self.definitions.items():
-                if definition.enabled and definition != before.get(key):
-                    make_listener(definition, self.limits)  # what cannot be used is found before anything is touched
-            replaced = await self._bring_about(before)
+            stopped = await self._bring_about(before)
         except BaseException:
-            failed, self.definitions = self.definitions, before
-            try:
-                replaced += await self._bring_about(failed)
-            except BrokerError as error:
-                _logger.critical("a listener could not be opened again after a change that failed: %s", error)
+            self.definitions = before
             raise
-        finally:
-            await self._close(replaced)
+        self._note_authentications()
+        await self._close(stopped)
 
     async def _bring_about(self, before: Mapping[str, ListenerDefinition]) -> list[Listener]:
-        """Open, change and stop what differs; returns what has been stopped."""
-        stopped: list[Listener] = []
-        self._note_authentications()
-        wanted = {key: each for key, each in self.definitions.items() if each.enabled}
-        for key, listener in list(self.by_name.items()):
-            definition = wanted.get(key)
-            if definition is not None and (definition == before.get(key) or self._adopts(listener, definition)):
+        """Open, change and stop what differs; returns what has been stopped.
+
+        What can be opened beside the others is opened first. Where the rest fails, those that were stopped for it are
+        opened again.
+        """
+        staying: dict[str, Listener] = {}
+        coming: dict[str, Listener] = {}
+        changed: list[tuple[Listener, Listener]] = []
+        for key, definition in self.definitions.items():
+            present = self.by_name.get(key)
+            if not definition.enabled:
                 continue
-            listener.stop()
-            stopped.append(self.by_name.pop(key))
-        self._leaving.update(stopped)
-        for key, definition in wanted.items():
-            if key not in self.by_name:
-                await self._open(definition)
+            if present is not None and definition == before.get(key):
+                staying[key] = present
+                continue
+            made = self._make(definition)
+            if present is not None and present.can_become(made):
+                staying[key] = present
+                changed.append((present, made))
+            else:
+                coming[key] = made
+        going = [each for key, each in self.by_name.items() if key not in staying]
+        in_place = [each for each in coming.values() if any(each.wants_place_of(other) for other in going)]
+        opened: list[Listener] = []
+        stopped: list[Listener] = []
+        try:
+            for listener in coming.values():
+                if listener not in in_place:
+                    await self._bind(listener)
+                    opened.append(listener)
+            for listener in going:
+                listener.stop()
+                self._leaving.add(listener)
+                stopped.append(listener)
+            for listener in in_place:
+                await self._bind(listener)
+                opened.append(listener)
+        except BaseException:
+            await self._go_back(opened, stopped)
+            raise
+        for old, new in changed:
+            old.become(new, self._settings)
+        self.by_name = {key: each for key in self.definitions if (each := coming.get(key) or staying.get(key))}
         return stopped
+
+    async def _go_back(self, opened: list[Listener], stopped: list[Listener]) -> None:
+        """Close what was opened, open again what was stopped; its connections stay."""
+        for listener in opened:
+            listener.stop()
+        self._leaving.update(opened)
+        await self._close(opened)
+        for listener in stopped:
+            self._leaving.discard(listener)
+            try:
+                await self._bind(listener)
+            except BrokerError as error:
+                _logger.critical("a listener could not be opened again after a change that failed: %s", error)
+                self.by_name = {key: each for key, each in self.by_name.items() if each is not listener}
+                self._leaving.add(listener)
+                await self._close([listener])
 
     def _note_authentications(self) -> None:
         self.authentications.clear()
@@ -150,11 +186,6 @@ class Listeners:
             for each in self.definitions.values()
             if each.policy.authentication != "checked"
         )
-
-    def _adopts(self, listener: Listener, definition: ListenerDefinition) -> bool:
-        if not isinstance(listener, BoundListener) or definition.kind == "external":
-            return False
-        return listener.adopt(make_listener(definition, self.limits), self._settings)
 
     async def restart(self, key: str) -> None:
         """Close a listener and its connections and open it anew; raises BrokerError, and then it is closed."""
@@ -167,28 +198,30 @@ class Listeners:
             await self._open(self.definitions[key])
 
     async def _open(self, definition: ListenerDefinition) -> None:
-        key, config = definition.key, definition.config
-        if config.type == ListenerType.EXTERNAL:
-            self.by_name[key] = ExternalListener(definition.name, _limits(definition, self.limits))
-            return
-        listener = make_listener(definition, self.limits)
-        try:
-            await self._bind(listener)
-        except OSError as error:
-            raise BrokerError(f"listener {key!r} cannot bind {config.bind}: {_reason(error)}") from error
-        self.by_name[key] = listener
-        _logger.info("listener %s at %s:%s", listener.listener_id, *(listener.address or ()))
+        listener = self._make(definition)
+        await self._bind(listener)
+        self.by_name[definition.key] = listener
 
-    async def _bind(self, listener: BoundListener) -> None:
+    def _make(self, definition: ListenerDefinition) -> Listener:
+        if definition.config.type == ListenerType.EXTERNAL:
+            return ExternalListener(definition.name, _limits(definition, self.limits))
+        return make_listener(definition, self.limits)
+
+    async def _bind(self, listener: Listener) -> None:
         """Open a listener; an address in use that is this broker's own is about to be given up."""
+        if not isinstance(listener, BoundListener):
+            return
+        own = any(listener.wants_place_of(other) for other in self._leaving)
         for attempt in range(_BIND_ATTEMPTS):
             try:
                 await listener.open(self._loop, self._make_connection, self._settings)
             except OSError as error:
-                if error.errno != errno.EADDRINUSE or not self._leaving or attempt == _BIND_ATTEMPTS - 1:
-                    raise
+                if error.errno != errno.EADDRINUSE or not own or attempt == _BIND_ATTEMPTS - 1:
+                    problem = f"listener {listener.name!r} cannot bind {listener.place}: {_reason(error)}"
+                    raise BrokerError(problem) from error
                 await asyncio.sleep(_BIND_PAUSE)
             else:
+                _logger.info("listener %s at %s:%s", listener.listener_id, *(listener.address or ()))
                 return
 
     async def _close(self, listeners: list[Listener]) -> None:

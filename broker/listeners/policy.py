@@ -26,7 +26,8 @@ class ListenerPolicy:
     """Hold what is particular to one listener."""
 
     authentication: str = "checked"
-    """checked: as everywhere; unchecked: anybody gets in who is not banned and takes nobody's place; named: a client
+    """checked: as everywhere; unchecked: anybody gets in who is not banned; who comes under the user
+    name or the client id of a login is checked all the same; named: a client
     without a user name is refused before anybody is asked."""
     access: tuple[AddressRule, ...] = ()
     """The first rule that covers a client's address decides; an address that none covers is let in."""

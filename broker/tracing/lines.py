@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from .definition import Formatter, PayloadEncode
-from .packets import describe_packets, printable, show_payload
+from .packets import describe_packets, printable, show_payload, show_username
 
 _OVERHEAD = 300
 """Bytes that an event costs besides what it carries."""
@@ -59,7 +59,7 @@ def _as_text(event: Happening, packet: str | None, payload: str | None) -> str:
 def _as_json(event: Happening, packet: str | None, payload: str | None) -> str:
     meta: dict[str, str | int] = {"clientid": printable(event.client_id)}
     if event.username is not None:
-        meta["username"] = printable(event.username)
+        meta["username"] = show_username(event.username)
     meta |= {"peername": event.peer, "trace_tag": event.tag}
     if packet is not None:
         meta["packet"] = packet

@@ -3,7 +3,9 @@
 What clients send may hold anything: no control character of theirs gets into a line.
 """
 
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
+from re import compile as compile_pattern
 
 from ..protocol.cursor import Cursor
 from ..protocol.errors import MqttError
@@ -18,6 +20,8 @@ MOST_SHOWN = 1_024
 _SECRET = frozenset((PropertyId.AUTHENTICATION_DATA,))
 _CONTENT = frozenset((PropertyId.USER_PROPERTY, PropertyId.CORRELATION_DATA))
 """Properties that are the application's, as its payloads are."""
+_TOKEN = compile_pattern(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
+"""Three parts in base64url; the first one is an object of JSON."""
 _UNREADABLE = (MqttError, ValueError, LookupError)
 
 
@@ -27,6 +31,16 @@ def printable(text: str) -> str:
     if not cut.isprintable():
         cut = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut)
     return cut if len(text) <= MOST_SHOWN else f"{cut}...({len(text)} characters)"
+
+
+def show_username(username: str) -> str:
+    """Show a user name, unless it is a signed token: JWTs may come in its place, and whoever has one is let in."""
+    found = _TOKEN.fullmatch(username.strip())
+    if found is not None:
+        header = urlsafe_b64decode(found[1][: len(found[1]) // 4 * 4])
+        if header.lstrip().startswith(b"{"):
+            return HIDDEN
+    return printable(username)
 
 
 def show_payload(payload: bytes, encode: PayloadEncode) -> str:
@@ -87,7 +101,7 @@ def _connect(cursor: Cursor, _version: int, _first: int, encode: PayloadEncode) 
         inner = [f"Q{flags >> 3 & 3}", f"R{flags >> 5 & 1}", f"Topic={topic}", *will_properties, f"Payload={payload}"]
         will = [f"Will({', '.join(inner)})"]
     if flags & 0x80:
-        fields.append(f"Username={printable(cursor.text())}")
+        fields.append(f"Username={show_username(cursor.text())}")
     if flags & 0x40:
         fields.append(f"Password={HIDDEN}")
     return [*fields, *properties, *will]

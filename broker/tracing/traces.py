@@ -41,6 +41,8 @@ class Traces:
         self._temporary: TemporaryDirectory[str] | None = None
         self._traces: dict[str, Trace] = {}
         self._running: dict[str, TraceLog] = {}
+        self._going: set[str] = set()
+        """Names whose files are being deleted."""
         self._writer = LogWriter()
         self._watching = Watching(engine, self._writer)
 
@@ -69,7 +71,7 @@ class Traces:
 
         Raises `NameTaken`, `ConditionTaken` or `TooMany`.
         """
-        if trace.name in self._traces:
+        if trace.name in self._traces or trace.name in self._going:
             raise NameTaken
         if any(other.condition == trace.condition for other in self._traces.values()):
             raise ConditionTaken
@@ -91,9 +93,8 @@ class Traces:
         """Forget traces and delete their files; those that there are not are left out."""
         paths: list[Path] = []
         logs: list[TraceLog] = []
-        for name in names:
-            if self._traces.pop(name, None) is None:
-                continue
+        going = {name for name in names if self._traces.pop(name, None) is not None}
+        for name in going:
             log = self._running.pop(name, None)
             if log is not None:
                 logs.append(log)
@@ -101,7 +102,11 @@ class Traces:
             if path is not None:
                 paths.append(path)
         self._rewatch()
-        await asyncio.to_thread(_delete, logs, paths)
+        self._going |= going
+        try:
+            await asyncio.to_thread(_delete, logs, paths)
+        finally:
+            self._going -= going
         if not self._running:
             await asyncio.to_thread(self._writer.stop)
 
@@ -128,8 +133,8 @@ class Traces:
             asyncio.get_running_loop().run_in_executor(None, self._writer.stop)
 
     def _begin(self, trace: Trace) -> bool:
-        log = TraceLog(trace, self._present_directory() / file_name(trace.name), self._limit)
         try:
+            log = TraceLog(trace, self._present_directory() / file_name(trace.name), self._limit)
             log.open()
         except OSError as error:
             _logger.error("trace %r cannot begin: %s", trace.name, error.strerror)
@@ -206,4 +211,5 @@ def _delete(logs: Iterable[TraceLog], paths: Iterable[Path]) -> None:
     for log in logs:
         log.close(remove=True)
     for path in paths:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()

@@ -105,11 +105,13 @@ class ClientAccess:
         variant = 2 * qos + retain
         if decision is not None and (known := decision.get(variant)) is not None:
             return known
-        allowed = self._decide(operation, topic, qos, retain)
+        cache = self._cache
+        now = cache.limits.clock()
+        allowed = self._decide(operation, topic, qos, retain, now)
         if self._sensitive & operation:
-            self._cache.keep_variant(operation, topic, variant, allowed)
+            cache.keep_variant(operation, topic, variant, allowed, now)
         else:
-            self._cache.keep(operation, topic, variant, allowed)
+            cache.keep(operation, topic, variant, allowed, now)
         return allowed
 
     def kept(self) -> list[KeptDecision]:
@@ -120,7 +122,7 @@ class ClientAccess:
         """Remember no decision any more."""
         self._cache.clear()
 
-    def _decide(self, operation: int, topic: str, qos: int, retain: bool) -> bool:
+    def _decide(self, operation: int, topic: str, qos: int, retain: bool, now: float) -> bool:
         """Decide without the cache."""
         if operation == SUBSCRIBE:
             try:
@@ -134,11 +136,11 @@ class ClientAccess:
                 entry = policy.find(asked, topic, words, qos, retain, binding)
                 if entry is not None:
                     if place is not NOWHERE and operation != RECEIVE:
-                        place.tell(entry.allow)
+                        place.tell(entry.allow, now)
                     return entry.allow
         allowed = self._fall_back(operation, topic)[0]
         if operation != RECEIVE:
-            self._last.tell(allowed)
+            self._last.tell(allowed, now)
         return allowed
 
     def explain(self, operation: int, topic: str, qos: int, retain: bool) -> Explanation:

@@ -1,9 +1,8 @@
 """Decisions that were made before, for one client; bounded in number and in bytes."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from ..records import SUBSCRIBE
 from .topic_trie import Entry, TopicTrie
@@ -15,14 +14,18 @@ MAX_BYTES = 65_536
 Decision = bool | dict[int, bool]
 """The answer, or where QoS and retain flag make a difference one for each `2 * qos + retain`."""
 
-_NOTHING: Mapping[str, Decision] = MappingProxyType({})
-"""Stands for the decisions on an operation before there is one: most clients never publish, or never subscribe."""
+_Kept: TypeAlias = tuple[int, str, int, float]
+"""Operation, topic, what it was asked with, and when."""
+
+_NOTHING: dict[str, Decision] = {}
+"""Always empty. It stands for the decisions on an operation before there is one: most clients never publish, or never
+subscribe."""
 
 
 class CacheLimits:
     """Say what is kept of the decisions on each client, and for how long; never altered once it is made."""
 
-    __slots__ = ("_excluded", "clock", "enabled", "max_bytes", "max_decisions", "ttl")
+    __slots__ = ("clock", "enabled", "excluded", "max_bytes", "max_decisions", "ttl")
 
     def __init__(
         self,
@@ -40,13 +43,8 @@ class CacheLimits:
         self.ttl = ttl
         self.clock = clock
         rows = [(tuple(each.split("/")), Entry(rank, True, SUBSCRIBE)) for rank, each in enumerate(excludes)]
-        self._excluded = TopicTrie(rows) if rows else None
-
-    def keeps(self, topic: str) -> bool:
-        """Tell whether a decision on a topic, or on a topic filter, is kept at all."""
-        if self._excluded is None:
-            return self.enabled
-        return self.enabled and not self._excluded.matching(topic, topic.split("/"), {})
+        self.excluded = TopicTrie(rows) if rows else None
+        """None where decisions on all topics are kept."""
 
 
 DEFAULT_LIMITS = CacheLimits()
@@ -65,13 +63,6 @@ class KeptDecision(NamedTuple):
     """Seconds since the epoch."""
 
 
-class _Kept(NamedTuple):
-    operation: int
-    topic: str
-    variant: int
-    at: float
-
-
 class DecisionCache:
     """Keep decisions; when it is full, one of them goes.
 
@@ -84,7 +75,7 @@ class DecisionCache:
 
     def __init__(self, limits: CacheLimits = DEFAULT_LIMITS) -> None:
         self.limits = limits
-        self.decisions: list[Mapping[str, Decision]] = [_NOTHING] * (SUBSCRIBE + 1)
+        self.decisions: list[dict[str, Decision]] = [_NOTHING] * (SUBSCRIBE + 1)
         """By operation, then by topic; for reading."""
         self._kept: list[_Kept] = []
         self._bytes = 0
@@ -96,18 +87,21 @@ class DecisionCache:
         """Count the topics, per operation, that have a decision."""
         return len(self._kept)
 
-    def keep(self, operation: int, topic: str, variant: int, allowed: bool) -> None:
+    def keep(self, operation: int, topic: str, variant: int, allowed: bool, now: float) -> None:
         """Keep a decision that holds whatever the QoS and the retain flag are; `variant` is what it was asked with."""
-        if self._make_room(operation, topic, variant):
-            self._own(operation)[topic] = allowed
+        own = self._make_room(operation, topic, variant, now)
+        if own is not None:
+            own[topic] = allowed
 
-    def keep_variant(self, operation: int, topic: str, variant: int, allowed: bool) -> None:
+    def keep_variant(self, operation: int, topic: str, variant: int, allowed: bool, now: float) -> None:
         """Keep a decision for one QoS and retain flag."""
         variants = self.decisions[operation].get(topic)
         if isinstance(variants, dict):
             variants[variant] = allowed
-        elif self._make_room(operation, topic, variant):
-            self._own(operation)[topic] = {variant: allowed}
+            return
+        own = self._make_room(operation, topic, variant, now)
+        if own is not None:
+            own[topic] = {variant: allowed}
 
     def clear(self) -> None:
         """Forget everything."""
@@ -131,30 +125,35 @@ class DecisionCache:
         rows.sort(key=lambda row: row.updated_at)
         return rows
 
-    def _make_room(self, operation: int, topic: str, variant: int) -> bool:
+    def _make_room(self, operation: int, topic: str, variant: int, now: float) -> dict[str, Decision] | None:
+        """Give the decisions on an operation for one more; None where it is not to be kept."""
         limits = self.limits
         size = topic.__sizeof__()
-        if size > MAX_BYTES // 8 or not limits.keeps(topic):
-            return False
-        now = limits.clock()
+        if size > MAX_BYTES // 8 or not limits.enabled:
+            return None
+        if limits.excluded is not None and limits.excluded.matching(topic, topic.split("/"), {}):
+            return None
         if now - self._swept >= limits.ttl or now < self._swept:
             self._drop_old(now)
         while self._kept and (len(self._kept) >= limits.max_decisions or self._bytes + size > limits.max_bytes):
             self._drop_one()
-        self._kept.append(_Kept(operation, topic, variant, now))
+        self._kept.append((operation, topic, variant, now))
         self._bytes += size
-        return True
+        own = self.decisions[operation]
+        if own is _NOTHING:
+            own = self.decisions[operation] = {}
+        return own
 
     def _drop_old(self, now: float) -> None:
         self._swept = now
         oldest = now - self.limits.ttl
-        old = [kept for kept in self._kept if not oldest < kept.at <= now]
+        old = [kept for kept in self._kept if not oldest < kept[3] <= now]
         if not old:
             return
         for operation, topic, _, _ in old:
             self._bytes -= topic.__sizeof__()
-            del self._own(operation)[topic]
-        self._kept = [kept for kept in self._kept if oldest < kept.at <= now]
+            del self.decisions[operation][topic]
+        self._kept = [kept for kept in self._kept if oldest < kept[3] <= now]
 
     def _drop_one(self) -> None:
         self._chance = (self._chance * 69_069 + 1) & 0xFFFFFFFF
@@ -163,13 +162,4 @@ class DecisionCache:
         self._kept[place] = self._kept[-1]
         self._kept.pop()
         self._bytes -= topic.__sizeof__()
-        del self._own(operation)[topic]
-
-    def _own(self, operation: int) -> dict[str, Decision]:
-        """Give the decisions on an operation for writing."""
-        known = self.decisions[operation]
-        if isinstance(known, dict):
-            return known
-        own: dict[str, Decision] = {}
-        self.decisions[operation] = own
-        return own
+        del self.decisions[operation][topic]

@@ -219,27 +219,23 @@ class Policy:
 
         `words` are its levels; what lies deeper than `depth` of them may be left in one.
         """
-        entry = self._find(operation, topic, words, qos, retain, binding)
-        return None if entry is not None and entry.allow and self._only_denies else entry
-
-    def _find(
-        self, operation: int, topic: str, words: list[str], qos: int, retain: bool, binding: Binding
-    ) -> Entry | None:
         if operation != SUBSCRIBE:
             found = self._trie.matching(topic, words, binding.texts)
             if binding.conditional:
                 found = [binding.usable(entries) for entries in found]
-            return _first(found, operation, 1 << qos, retain) if found else None
-        if self._guards_wildcards and has_wildcard(topic):
-            return WILDCARD_GUARD
-        found, loosely = self._trie.covering(topic, words, binding.texts)
-        if binding.conditional:
-            found = [binding.usable(entries) for entries in found]
-            loosely = [binding.usable(entries) for entries in loosely]
-        if loosely and self._positions is None:
-            # A deny rule also concerns what EMQX's own comparison takes it to concern; a role's ACL does not.
-            found += [[entry for entry in entries if not entry.allow] for entries in loosely]
-        return _first(found, operation, 1 << qos, False) if found else None
+        else:
+            if self._guards_wildcards and has_wildcard(topic):
+                return WILDCARD_GUARD
+            retain = False
+            found, loosely = self._trie.covering(topic, words, binding.texts)
+            if binding.conditional:
+                found = [binding.usable(entries) for entries in found]
+                loosely = [binding.usable(entries) for entries in loosely]
+            if loosely and self._positions is None:
+                # A deny rule also concerns what EMQX's own comparison takes it to concern; a role's ACL does not.
+                found += [[entry for entry in entries if not entry.allow] for entries in loosely]
+        entry = _first(found, operation, 1 << qos, retain) if found else None
+        return None if entry is not None and entry.allow and self._only_denies else entry
 
     def written(self, entry: Entry) -> tuple[int, Rule | RoleAcl] | None:
         """Return the place, from 0, and the text of the rule that an entry came from; None for the wildcard guard."""

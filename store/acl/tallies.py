@@ -27,14 +27,22 @@ class Place(NamedTuple):
     passed: tuple[Tally, ...]
     """Of the sources that have been asked before it, and had no answer if it has one."""
 
-    def tell(self, allowed: bool) -> None:
-        """Count that the layer decided."""
+    def tell(self, allowed: bool, now: float) -> None:
+        """Count that the layer decided; all in one, for it is a part of each decision that nobody remembers."""
         for tally in self.passed:
             tally.nomatch += 1
-            tally.rate.count()
+            rate = tally.rate
+            if not rate.since <= now < rate.until:
+                rate.begin(now)
+            rate.total += 1
+            rate.counted += 1
         source = self.source
         if source is not None:
-            source.rate.count()
+            rate = source.rate
+            if not rate.since <= now < rate.until:
+                rate.begin(now)
+            rate.total += 1
+            rate.counted += 1
             if allowed:
                 source.allow += 1
             else:

@@ -105,6 +105,11 @@ FIRST_CHAIN: tuple[Settings, ...] = (DatabaseSettings(),)
 """What a new server has."""
 
 
+def holds_secret(header: str) -> bool:
+    """Tell whether the value of an HTTP header of this name is not to be shown."""
+    return any(part in header.lower() for part in _SECRET_HEADERS)
+
+
 def to_fields(settings: Settings, *, masked: bool = True) -> dict[str, Any]:
     """Give settings as JSON data; `masked` without secrets."""
     if isinstance(settings, DatabaseSettings):
@@ -166,10 +171,7 @@ def _jwt_fields(settings: JwtSettings, *, masked: bool) -> dict[str, Any]:
     }
     keys = settings.keys
     if isinstance(keys, KeySet):
-        headers = {
-            name: HIDDEN if masked and any(part in name.lower() for part in _SECRET_HEADERS) else value
-            for name, value in keys.headers.items()
-        }
+        headers = {name: HIDDEN if masked and holds_secret(name) else value for name, value in keys.headers.items()}
         ssl: dict[str, Any] = {
             "enable": keys.tls,
             "verify": "verify_peer" if keys.verify_peer else "verify_none",

@@ -37,6 +37,8 @@ class TokenRights(NamedTuple):
     """None where the token says nothing about topics."""
     final: bool = False
     """Whether nothing else is asked: what the token does not allow is denied."""
+    text: str = "null"
+    """The claim as JSON."""
 
 
 NO_RIGHTS = TokenRights()
@@ -55,15 +57,22 @@ class TokenRightsReader:
         key = json.dumps(claim)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = _compile(claim)
+            known = self._known[key] = _compile(claim, key)
             if len(self._known) > _KNOWN:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(key)
         return known
 
+    def restore(self, text: str) -> TokenRights:
+        """Return rights again by their text; where that cannot be read, they allow nothing."""
+        try:
+            return self.read(json.loads(text))
+        except (Invalid, RecursionError, TypeError, ValueError):
+            return TokenRights(Policy.of_rules(()), final=True, text=text)
 
-def _compile(claim: object) -> TokenRights:
+
+def _compile(claim: object, text: str) -> TokenRights:
     if isinstance(claim, dict):
         rules = _old_form(cast("Mapping[str, Any]", claim))
     elif isinstance(claim, list):
@@ -78,7 +87,7 @@ def _compile(claim: object) -> TokenRights:
     if len({text for condition in conditions for text in expressions_of(condition)}) > MAX_EXPRESSIONS:
         raise Invalid(f"The token has more than {MAX_EXPRESSIONS} regular expressions.")
     check_conditions(conditions)
-    return TokenRights(Policy.of_rules(tuple(rules)), final=isinstance(claim, dict))
+    return TokenRights(Policy.of_rules(tuple(rules)), final=isinstance(claim, dict), text=text)
 
 
 def _old_form(claim: Mapping[str, Any]) -> list[Rule]:

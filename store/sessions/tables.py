@@ -32,7 +32,7 @@ _TABLES = (
             *("protocol_name", "protocol_version", "keep_alive", "clean_start", "claimed", "confined", "superuser"),
             *("expiry_interval", "created_at", "connected_at", "disconnected_at", "window", "sent"),
             *("will_topic", "will_payload", "will_qos", "will_retain", "will_properties", "will_message_expiry"),
-            *("will_delay", "will_at"),
+            *("will_delay", "will_at", "rights"),
         ),
         payload=22,
     ),

@@ -107,8 +107,9 @@ async def test_an_explanation_in_words(cli: Cli) -> None:
         "decided by: client id c, rule 1: deny publish t/1 qos 1,2 retain yes",
         "client: c, user name alice, from 192.0.2.1, no session",
         "",
-        "LAYER      NAME  ANSWER  RULE",
-        "client id  c     deny    rule 1: deny publish t/1 qos 1,2 retain yes",
+        "LAYER      NAME  ANSWER        RULE",
+        "rule file  -     no rule fits  -",
+        "client id  c     deny          rule 1: deny publish t/1 qos 1,2 retain yes",
     ]
     allowed = await cli.done(*explain, "t/2", "--username", "alice", "--action", "subscribe")
     assert "decided by: role r, rule 1: allow subscribePattern t/# priority 0" in allowed

@@ -13,11 +13,13 @@ from wardenmq.broker.detours import Detours
 from wardenmq.broker.message import Message
 from wardenmq.broker.routing.topics import InvalidTopic
 from wardenmq.broker.settings import MqttSettings
+from wardenmq.broker.topic_rewrite import RewriteRule
 
 from ..clocks import WallClock, show_to_the_broker
-from .brokers import Clients, serving
+from . import access_plugins
+from .brokers import ANONYMOUS, Clients, serving
 from .conditions import until
-from .wire import publish
+from .wire import Will, publish
 
 NOW = 1_700_000_000.0
 
@@ -280,6 +282,16 @@ async def test_a_client_gets_it_when_it_is_due(monkeypatch: pytest.MonkeyPatch, 
         assert clients.broker.stats()["delayed.max"] == 1
 
 
+async def test_other_plugins_are_asked_about_the_real_topic() -> None:
+    plugins = {**ANONYMOUS, f"{access_plugins.__name__}.SlowRules": {"publish": ["secret"]}}
+    async with serving(plugins) as clients:
+        publisher, subscriber = await clients.pair(("#", 1))
+        for topic in ("secret", "$delayed/0/secret", "$delayed/0/open"):
+            await publisher.publish(topic, b"x", 1)
+        assert (await subscriber.message()).topic == "open"
+        await subscriber.nothing_came()
+
+
 async def test_a_run_is_kept_message_by_message(monkeypatch: pytest.MonkeyPatch) -> None:
     async with watched(monkeypatch) as (clients, clock):
         publisher, subscriber = await clients.pair(("t", 1))
@@ -343,6 +355,25 @@ async def test_the_server_s_own_are_delayed_too(monkeypatch: pytest.MonkeyPatch)
         assert (await subscriber.message()).payload == b"x"
         with pytest.raises(InvalidTopic):
             clients.broker.publish("$delayed/x/t", b"x")
+
+
+async def test_wills_are_delayed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their client is asked about under the topic that they have in the end, and they are rewritten under it."""
+    async with watched(monkeypatch) as (clients, clock):
+        broker = clients.broker
+        subscriber = await clients.connected("subscriber")
+        await subscriber.subscribe(("#", 1), ("$delayed/#", 1))
+        for topic in ("$delayed/x/t", "$delayed/5", "$delayed/1/$SYS/x", "$delayed/1/", "$delayed/30/t/1"):
+            (await clients.connected(f"dying {topic}", will=Will(topic))).abort()
+        await until(lambda: len(broker.delayed) == 1)
+        broker.rewrite_topics([RewriteRule("publish", "t/#", "new/$1", lambda topic: (topic, topic[2:]))])
+        (await clients.connected("dying", will=Will("$delayed/30/t/2"))).abort()
+        await until(lambda: len(broker.delayed) == 2)
+        (await clients.connected("dying", will=Will("t/3"))).abort()
+        assert (await subscriber.message()).topic == "new/3"
+        clock.advance(31)
+        assert [(await subscriber.message()).topic for _ in range(2)] == ["t/1", "new/2"]
+        await subscriber.nothing_came()
 
 
 async def test_without_it_the_topic_is_like_any_other_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:

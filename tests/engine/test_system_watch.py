@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import psutil
 import pytest
 from wardenmq.broker.alarms import Alarms
 from wardenmq.broker.listeners.limits import BrokerLimits, ListenerLimits
@@ -225,7 +226,7 @@ async def test_an_end_does_not_wait_for_a_disk_that_does_not_answer() -> None:
 
 
 def test_real_readings_are_plausible(tmp_path: Any) -> None:
-    from wardenmq.mgmt_api.readings import MachineReadings
+    from wardenmq.mgmt_api.emqx.node.readings import MachineReadings
 
     readings = MachineReadings(tmp_path)
     memory, disk, process = readings.memory(), readings.disk(), readings.process_memory()
@@ -239,3 +240,20 @@ def test_real_readings_are_plausible(tmp_path: Any) -> None:
     assert usage is None or 0 <= usage <= 1
     assert readings.run_queue() >= 0
     assert MachineReadings().disk() is None
+
+
+@pytest.mark.parametrize("error", [OSError(24, "too many open files"), psutil.AccessDenied()])
+def test_what_cannot_be_read_is_not_known(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    from wardenmq.mgmt_api.emqx.node.readings import MachineReadings
+
+    before = MachineReadings()
+
+    def fail(*_: object) -> Any:
+        raise error
+
+    for name in ("cpu_times", "virtual_memory", "Process"):
+        monkeypatch.setattr(psutil, name, fail)
+    for readings in (before, MachineReadings()):
+        assert (readings.cpu(), readings.memory(), readings.process_memory()) == (None, None, None)
+    monkeypatch.undo()
+    assert before.memory() is not None

@@ -88,6 +88,14 @@ def test_what_would_be_no_topic_is_left_alone() -> None:
     assert rewriting(rule("t/#", "^t/(.*)$", "x$1")).filter("t/#", "c", None) == "t/#"
 
 
+@pytest.mark.parametrize("asked", ["x/$share/+/b", "x/$share/g/b", "x/$queue/b", "x/$SYS/#", "$SYS/$share/g/b"])
+def test_nobody_comes_to_what_is_the_servers_or_shared_by_a_rewrite(asked: str) -> None:
+    rewrite = rewriting(rule("#", "^x/(.*)$", "$1"), rule("$SYS/#", r"^\$SYS/(.*)$", "$1"))
+    assert rewrite.filter(asked, "c", None) == asked
+    shared = f"$share/group/{asked}"
+    assert rewrite.filter(shared, "c", None) == shared
+
+
 def test_a_group_that_is_not_there_stays_as_it_is_written() -> None:
     assert rewriting(rule("t/#", "^t/(.+)$", "n/$1/$2")).publish_topic("t/1", "c", None) == "n/1/$2"
 

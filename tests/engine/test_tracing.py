@@ -1,5 +1,6 @@
 """How packets are described, and how the thread that writes traces bounds what waits for it."""
 
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from threading import Event
 
@@ -48,6 +49,22 @@ class TestPackets:
         [text] = shown(auth, 5, encode)
         assert "Authentication-Method: m, Authentication-Data: ******" in text
         assert "secret" not in text
+
+    @pytest.mark.parametrize("head", ['{"alg":"HS256","typ":"JWT"}', ' \n{"alg":"none"}'])
+    def test_no_token_in_the_place_of_a_user_name(self, head: str) -> None:
+        token = ".".join(urlsafe_b64encode(part).decode().rstrip("=") for part in (head.encode(), b"{}", b"signature"))
+        for username in (token, f" {token}\n", token.rpartition(".")[0] + "."):
+            [text] = shown(wire.connect("dev", username=username))
+            assert "Username=******" in text
+            event = Happening(0, "AUTHN", "result", "dev", username, "p")
+            lines = [*render(event, "json", "text"), *render(event, "text", "text")]
+            assert "******" in lines[0]
+            assert token[:8] not in "".join((text, *lines))
+
+    @pytest.mark.parametrize("username", ["alice", "www.example.org", "ICU.ward.7", "..", "a.b.c", "\n.x.y"])
+    def test_names_are_shown(self, username: str) -> None:
+        [text] = shown(wire.connect("dev", username=username))
+        assert f"Username={printable(username)}" in text
 
     def test_hidden_payloads_hide_what_belongs_to_them(self) -> None:
         properties = b"\x26\x00\x01k\x00\x05value\x09\x00\x04corr\x01\x01"

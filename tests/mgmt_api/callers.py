@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp.test_utils import TestClient
+from wardenmq.mgmt_api.emqx.dashboard.login_tokens import TOKENS
 from wardenmq.mgmt_api.state import STATE, ApiState
 from wardenmq.store.credentials.stored_secrets import NO_SECRET
 from wardenmq.store.directory import Directory
@@ -81,7 +82,7 @@ class Api:
         """Return the header of a dashboard user of this role, who is called like it and has just logged in."""
         users = self.directory.dashboard_users
         user = users.get(role) or await users.put(role, NO_SECRET, role, "")
-        return {"Authorization": f"Bearer {self.state.tokens.create(user)}"}
+        return {"Authorization": f"Bearer {self.state.part(TOKENS).create(user)}"}
 
     @property
     def state(self) -> ApiState:

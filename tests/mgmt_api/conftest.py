@@ -2,7 +2,6 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from wardenmq.broker.settings import MqttSettings
 from wardenmq.config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN
 from wardenmq.mgmt_api.application import create_application, create_runner
@@ -12,6 +11,7 @@ from wardenmq.store.directory import Directory
 from ..engine.brokers import serving
 from .callers import Api, basic
 from .operators import Operator
+from .served import served
 
 ROLES = ("administrator", "viewer", "publisher")
 
@@ -32,7 +32,7 @@ async def api(directory: Directory) -> AsyncIterator[Api]:
         application = create_application(
             broker=mqtt.broker, directory=directory, settings=ApiSettings(max_body_size=20_000, max_rules=5)
         )
-        async with TestClient(TestServer(application)) as http:
+        async with served(application) as http:
             keys = {role: await directory.create_api_key(role, role) for role in ROLES}
             caller = Api(
                 http, mqtt, directory, {role: basic(key.api_key, secret) for role, (key, secret) in keys.items()}
@@ -59,5 +59,5 @@ async def operator(directory: Directory) -> AsyncIterator[Operator]:
     async with serving(plugins, directory=directory) as mqtt:
         settings = ApiSettings(max_body_size=20_000)
         application = create_application(broker=mqtt.broker, directory=directory, settings=settings)
-        async with TestClient(TestServer(application)) as http:
+        async with served(application) as http:
             yield Operator(http, mqtt, directory, await directory.create_operator_token())

@@ -11,7 +11,7 @@ from wardenmq.mgmt_api.emqx.table import EMQX
 from wardenmq.mgmt_api.openapi import document
 
 from .callers import V5, Api
-from .test_table import EMQX_DOCUMENT
+from .emqx_document import FILE as EMQX_DOCUMENT
 
 NODE = "wardenmq@127.0.0.1"
 PAST = 1_700_000_000.0625

@@ -13,6 +13,7 @@ from .calls import (
     access_authentication,
     clients,
     dashboard,
+    data,
     messaging,
     messaging_slow,
     messaging_store,
@@ -32,6 +33,7 @@ CALLS = [
     *messaging_slow.CALLS,
     *messaging_store.CALLS,
     *settings.CALLS,
+    *data.CALLS,
     *tracing.CALLS,
     *clients.CALLS,
 ]

@@ -11,16 +11,18 @@ from aiohttp.test_utils import TestServer
 from wardenmq.config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN
 from wardenmq.mgmt_api.configuration import Configuration, Governed
 from wardenmq.mgmt_api.emqx.access.authentication_root import AUTHENTICATION
+from wardenmq.mgmt_api.emqx.access.key_fetcher import fetch_keys
 from wardenmq.mgmt_api.errors import ApiError
-from wardenmq.mgmt_api.key_fetcher import fetch_keys
 from wardenmq.store.directory import Directory
 from wardenmq.store.records import Rule
 
 from ..engine.brokers import Clients, serving
 from ..engine.conditions import until
+from ..engine.packets5 import P
 from ..engine.wire import connect
 from ..store.authenticators.signing import SECRET, jwk, pem, rsa_key, signed
 from .callers import USERS, V5, Api, Reply
+from .whole_server import whole_server
 
 CHAIN = f"{V5}/authentication"
 DATABASE_ID = "password_based:built_in_database"
@@ -55,6 +57,12 @@ async def metrics(api: Api, authenticator: str) -> dict[str, Any]:
 async def refused(mqtt: Clients, client_id: str = "c", **fields: Any) -> int:
     stranger = await mqtt.open()
     return await stranger.refused(connect(client_id, **fields))
+
+
+def subscriptions(mqtt: Clients, client_id: str) -> set[str]:
+    session = mqtt.broker.registry.get(client_id)
+    assert session is not None
+    return {*session.subscriptions}
 
 
 async def test_the_first_state(api: Api) -> None:
@@ -121,6 +129,32 @@ async def test_the_rules_of_a_token_are_asked_first(api: Api, mqtt: Clients, dir
     client = await mqtt.connected("three", username="bob", password=signed({"is_superuser": True}))
     assert await client.subscribe(("anything", 2)) == [2]
     assert await refused(mqtt, username="bob", password=signed({"acl": {"sub": "x"}})) == 4
+
+
+@pytest.mark.parametrize("takes_over", [False, True])
+async def test_a_session_is_taken_up_with_the_rights_of_the_new_token(
+    api: Api, mqtt: Clients, *, takes_over: bool
+) -> None:
+    await create(api, JWT)
+    first: dict[str, Any] = {"acl": {"all": ["al/#", "both"]}}
+    client = await mqtt.connected("dev", username="bob", password=signed(first), clean=False)
+    assert await client.subscribe(("al/#", 1), ("both", 1)) == [1, 1]
+    if not takes_over:
+        await client.disconnect()
+        mqtt.broker.publish("al/secret", b"not for mallory", 1)
+    second: dict[str, Any] = {"acl": {"all": ["m/#", "both"]}}
+    client = await mqtt.connected("dev", username="bob", password=signed(second), clean=False)
+    assert subscriptions(mqtt, "dev") == {"both"}
+    assert await client.subscribe(("m/#", 1), ("al/new", 1)) == [1, 128]
+    mqtt.broker.publish("al/later", b"not for mallory", 1)
+    await client.publish("al/x", b"denied", 1)
+    await client.publish("both", b"allowed", 1)
+    assert (await client.message()).payload == b"allowed"
+    # A token of a superuser is not what the next one is.
+    every = await mqtt.connected("dev", username="bob", password=signed({"is_superuser": True}), clean=False)
+    assert await every.subscribe(("everything/#", 1)) == [1]
+    await mqtt.connected("dev", username="bob", password=signed(second), clean=False)
+    assert subscriptions(mqtt, "dev") == {"both", "m/#"}
 
 
 async def test_a_public_key(api: Api, mqtt: Clients, tmp_path: Path) -> None:
@@ -322,3 +356,29 @@ async def test_the_chain_as_one_value(api: Api, directory: Directory) -> None:
     with pytest.raises(ApiError):
         await configuration.put(AUTHENTICATION, adapter.validate_python([shown[1], shown[1]]))
     assert await ids(api) == ["jwt"]
+
+
+async def test_the_session_of_a_token_outlives_the_server(tmp_path: Path) -> None:
+    """What it was owed, and what the token says it may do, whoever is let in without one."""
+    sections = {"plugins": {CREDENTIAL_PLUGIN: {"allow_anonymous": True}, TOPIC_ACL_PLUGIN: {}}}
+    rules = [{"permission": "allow", "action": "all", "topic": "mine/#"}]
+    token = {"username": "bob", "password": signed({"acl": rules})}
+    nameless = {"username": None, "password": signed({"acl": {"sub": ["mine/#"]}})}
+    kept = {"version": 5, "clean": False, "properties": [(P.SESSION_EXPIRY, 1_000)]}
+    async with whole_server(tmp_path, **sections) as server:
+        assert (await server.call("POST", "/authentication", JWT)).status == 200
+        for name, who in (("one", token), ("two", nameless)):
+            client = await server.client(name, **kept, **who)
+            assert await client.subscribe(("mine/1", 1)) == [1]
+            await client.disconnect()
+        assert (await server.call("POST", "/publish", {"topic": "mine/1", "qos": 1, "payload": "x"})).status == 200
+    async with whole_server(tmp_path, **sections) as server:
+        # What the rules of everybody are, is looked at anew for all, and changes nothing here.
+        source = "/authorization/sources/built_in_database/rules/all"
+        changed = await server.call("POST", source, {"rules": [{"topic": "a", "permission": "deny", "action": "all"}]})
+        assert changed.status == 204
+        client = await server.client("one", **kept, **token)
+        assert (await client.message()).payload == b"x"
+        await server.client("two", **kept, username=None, password=None)
+        counted = (await server.call("GET", "/metrics?aggregate=true")).json
+        assert (counted["session.resumed"], counted["session.discarded"]) == (1, 1)

@@ -197,6 +197,13 @@ async def test_whoever_does_what_it_may_not_can_be_disconnected(guarded: Api) ->
         await loud.publish("t", b"x")
     with pytest.raises(IncompleteReadError):
         await quiet.subscribe(("t", 0))
+    await guarded.directory.set_rules("clientid", "kept", [Rule("mine", "allow", "all")])
+    kept = await guarded.mqtt.connected("kept", clean=False)
+    with pytest.raises(IncompleteReadError):
+        await kept.subscribe(("mine", 1), ("t", 0))
+    session = guarded.mqtt.broker.registry.get("kept")
+    assert session is not None
+    assert not session.subscriptions, "of what is not answered nothing holds"
     assert (await guarded.call("PUT", SETTINGS, EVERYTHING)).status == 200
     again = await guarded.mqtt.connected("loud")
     await again.publish("t", b"x")
@@ -218,10 +225,24 @@ async def test_status_counts_what_was_decided(guarded: Api) -> None:
     }
     assert (built_in["total"], built_in["allow"], built_in["deny"], built_in["nomatch"]) == (2, 1, 0, 1)
     assert file_counts["rate_max"] > 0
+    names = ("matched.allow", "matched.deny", "nomatch", "superuser", "allow", "deny")
+
+    def metrics() -> list[int]:
+        found = guarded.mqtt.broker.metrics()
+        return [found[f"authorization.{name}"] for name in names]
+
+    assert metrics() == [2, 1, 1, 0, 2, 2]
+    session = guarded.mqtt.broker.registry.get("one")
+    assert session is not None
+    session.identity.superuser = True
+    assert await client.subscribe(("no", 0)) == [0]
+    assert metrics() == [2, 1, 1, 1, 3, 2]
     status = (await guarded.call("GET", f"{SOURCES}/file/status")).json
     assert status["status"] == "connected"
     assert status["node_status"] == [{"node": guarded.state.node, "status": "connected"}]
     assert status["node_metrics"][0]["metrics"]["total"] == 4
+    await done(guarded, "DELETE", f"{SOURCES}/file")
+    assert metrics()[:3] == [2, 1, 1], "what has been counted stays"
 
 
 # -- settings and cache

@@ -1,11 +1,23 @@
 """The configuration over the API: what is shown in which form, what is refused, and what a change brings about."""
 
+import asyncio
+import json
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from wardenmq.mgmt_api.emqx.settings.hocon import read_hocon
+from wardenmq.store.errors import StoreError
 
 from ..engine.conditions import until
+from ..listeners.certificates import Authority
 from .callers import V5, Api, Reply
 
 TEXT = {"Content-Type": "text/plain"}
@@ -116,6 +128,69 @@ async def test_listeners_can_be_changed_as_a_text(api: Api) -> None:
     assert (await put(api, "listeners.tcp.x.bind = nowhere")).json["errors"]["listeners"]["kind"] == "validation_error"
 
 
+async def test_all_of_a_text_or_nothing(api: Api) -> None:
+    before = (await api.get("/configs")).body
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = f'mqtt.max_inflight = 7\nlisteners.tcp.z.bind = "127.0.0.1:{port}"\nalarm.size_limit = 77'
+        reply = await put(api, text)
+    assert (reply.status, list(reply.json["errors"])) == (400, ["listeners"])
+    assert reply.json["errors"]["listeners"]["kind"] == "update_failed"
+    assert (await api.get("/configs")).body == before
+    assert api.mqtt.broker.settings.max_inflight == 32
+
+
+async def test_what_was_changed_before_a_part_failed_is_undone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (await api.get("/configs")).body
+    write = api.directory.configurations.put
+
+    async def refuse_alarms(name: str, value: Any, **origin: Any) -> None:
+        if name == "alarm":
+            raise StoreError("the disk is full")
+        await write(name, value, **origin)
+
+    monkeypatch.setattr(api.directory.configurations, "put", refuse_alarms)
+    text = 'mqtt.max_inflight = 7\nlisteners.tcp.z.bind = "127.0.0.1:0"\nauthentication = []\nalarm.size_limit = 77'
+    assert (await put(api, text)).status >= 400
+    monkeypatch.undo()
+    assert (await api.get("/configs")).body == before
+    assert api.mqtt.broker.settings.max_inflight == 32
+    assert (await api.get("/listeners/tcp:z")).status == 404
+
+
+async def test_a_password_that_is_shown_hidden_can_be_sent_back(api: Api, tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("localhost")
+    key, locked = load_pem_private_key(issued.keyfile.read_bytes(), None), tmp_path / "locked.pem"
+    encryption = BestAvailableEncryption(b"not shown")
+    locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    options = {"certfile": str(issued.certfile), "keyfile": str(locked), "password": "not shown"}
+    body = {"type": "ssl", "name": "demo", "bind": "127.0.0.1:0", "ssl_options": options}
+    assert (await api.call("POST", f"{V5}/listeners", body)).status == 200
+    text = (await api.get("/configs", key="listeners")).body.decode()
+    assert "not shown" not in text
+    for mode in ("merge", "replace"):
+        reply = await put(api, text, f"mode={mode}")
+        assert (reply.status, reply.body) == (200, b""), mode
+        assert (await api.call("POST", f"{V5}/listeners/ssl:demo/restart")).status == 200
+    assert (await put(api, 'listeners.ssl.demo.ssl_options = "none"')).status == 400
+
+
+async def test_changes_at_once_lose_nothing_of_each_other(api: Api) -> None:
+    texts = ["mqtt.max_inflight = 7", "mqtt.max_mqueue_len = 8", "mqtt.max_topic_alias = 9"]
+    replies = await asyncio.gather(*(put(api, text) for text in texts))
+    assert {reply.status for reply in replies} == {200}
+    mqtt = await shown(api, "mqtt")
+    assert (mqtt["max_inflight"], mqtt["max_mqueue_len"], mqtt["max_topic_alias"]) == (7, 8, 9)
+
+
+async def test_what_emqx_shows_of_what_is_switched_off_is_taken(api: Api) -> None:
+    """Kept and shown, for it has no effect there either."""
+    zone = {"durable_sessions": {"enable": False, "batch_size": 7}}
+    assert (await api.call("PUT", f"{V5}/configs/global_zone", zone)).json["durable_sessions"]["batch_size"] == 7
+    log = {"console": {"payload_encode": "text"}}
+    assert (await api.call("PUT", f"{V5}/configs/log", log)).json["console"]["payload_encode"] == "text"
+
+
 async def test_new_clients_keep_to_a_changed_zone(api: Api) -> None:
     body = {"mqtt": {"max_topic_alias": 3, "server_keepalive": 9, "max_packet_size": "2KB"}}
     reply = await api.call("PUT", f"{V5}/configs/global_zone", body)
@@ -175,7 +250,7 @@ async def test_a_value_that_cannot_hold_is_refused(api: Api, fields: dict[str, A
     assert (reply.status, reply.code) == (400, "BAD_REQUEST")
 
 
-@pytest.mark.parametrize("part", ["force_shutdown", "force_gc"])
+@pytest.mark.parametrize("part", ["force_shutdown", "force_gc", "durable_sessions"])
 async def test_what_is_not_here_cannot_be_switched_on(api: Api, part: str) -> None:
     assert (await api.get("/configs/global_zone")).json[part]["enable"] is False
     assert (await api.call("PUT", f"{V5}/configs/global_zone", {part: {"enable": True}})).status == 400
@@ -221,3 +296,14 @@ async def test_nobody_is_counted_once_it_is_switched_off(api: Api) -> None:
         await (await api.mqtt.connected("restless")).disconnect()
     assert api.mqtt.broker.flapping.counted == 0
     assert (await api.get("/banned")).rows == []
+
+
+async def test_whoever_changes_who_may_do_what_is_in_the_audit_log(api: Api) -> None:
+    chain = json.dumps([{"mechanism": "password_based", "backend": "built_in_database", "user_id_type": "clientid"}])
+    text = f"authorization {{ no_match = allow }}\nauthentication = {chain}".encode()
+    assert (await api.call("PUT", f"{V5}/configs", data=text, headers=TEXT)).status == 200
+    entries = await api.directory.audit.entries()
+    assert {entry.action.partition(".")[0] for entry in entries} >= {"authenticator", "authorization"}
+    assert {(entry.actor, entry.facade) for entry in entries if not entry.action.startswith("api_key")} == {
+        ("api_key:administrator", "emqx")
+    }

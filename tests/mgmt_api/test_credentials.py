@@ -4,6 +4,7 @@ from base64 import b64encode
 from datetime import UTC, datetime
 
 import pytest
+from wardenmq.mgmt_api.emqx.dashboard.dashboard_settings import DASHBOARD, Dashboard
 
 from .callers import V5, Api, basic
 
@@ -19,6 +20,8 @@ PROTECTED = f"{V5}/nodes"
         "Basic !!!!",
         "Basic " + b64encode(b"no colon").decode(),
         "Basic " + b64encode(b"\xff\xfe:x").decode(),
+        "Basic \xff",
+        "Basic a2V5OnNlY3JldA\xe9==",
         "Bearer",
         "Bearer ",
         "Digest username=x",
@@ -91,3 +94,39 @@ async def test_nor_does_one_in_a_header_that_is_written_wrongly(
     assert "malformed HTTP request refused" in caplog.text
     assert header[6:] not in caplog.text
     assert "Traceback" not in caplog.text
+
+
+# -- what a browser sends for somebody else's page, with a key that it remembers
+
+SENT = {"topic": "t", "payload": "x"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 202),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://HERE.example", "Host": "here.example"}, 202),
+        ({"Origin": "http://here.example:1", "Host": "here.example:2"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://outside.example"}, 202),
+        ({"Sec-Fetch-Site": "none"}, 202),
+    ],
+)
+async def test_pages_of_other_sites(api: Api, headers: dict[str, str], status: int) -> None:
+    reply = await api.call("POST", f"{V5}/publish", SENT, headers=headers)
+    assert reply.status == status
+    if status == 403:
+        assert reply.code == "UNAUTHORIZED_ROLE"
+    assert (await api.call("GET", PROTECTED, headers=headers)).status == 200
+
+
+async def test_pages_of_other_sites_that_are_let_in_or_have_a_token(api: Api) -> None:
+    evil = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
+    # no browser sends a token by itself
+    reply = await api.call("POST", f"{V5}/publish", SENT, headers={**evil, **await api.bearer()}, role=None)
+    assert reply.status == 202
+    await api.state.configuration.put(DASHBOARD, Dashboard(cors=True))
+    assert (await api.call("POST", f"{V5}/publish", SENT, headers=evil)).status == 202

@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 from wardenmq.broker.broker import Broker
-from wardenmq.mgmt_api.api_key_settings import API_KEY, ApiKeySettings, load_configured_keys
 from wardenmq.mgmt_api.configuration import Configuration, Governed
-from wardenmq.mgmt_api.dashboard_settings import DASHBOARD, Dashboard, DashboardListeners, HttpListener, HttpsListener
+from wardenmq.mgmt_api.emqx.dashboard.api_key_settings import API_KEY, ApiKeySettings, load_configured_keys
+from wardenmq.mgmt_api.emqx.dashboard.dashboard_settings import (
+    DASHBOARD,
+    Dashboard,
+    DashboardListeners,
+    HttpListener,
+    HttpsListener,
+)
 from wardenmq.mgmt_api.errors import ApiError
 from wardenmq.mgmt_api.settings import ApiSettings
 from wardenmq.store.directory import Directory

@@ -1,5 +1,7 @@
 """Those who may log in, over HTTP."""
 
+import asyncio
+
 import pytest
 
 from .callers import V5, Api, Reply
@@ -153,3 +155,24 @@ async def test_an_api_key_opens_none_of_it(api: Api) -> None:
             assert (reply.status, reply.code) == (401, "API_KEY_NOT_ALLOW")
             assert path.split("/")[1] in reply.json["message"]
             assert reply.headers["WWW-Authenticate"] == 'Basic Realm="emqx-dashboard"'
+
+
+async def test_of_changes_at_the_same_time_one_counts(api: Api) -> None:
+    await call(api, "POST", "/users", {"username": "ann", "password": PASSWORD})
+    headers = await api.bearer()
+    wanted = [f"secret-{number}" for number in (21, 22, 23)]
+    replies = await asyncio.gather(
+        *(
+            api.call(
+                "POST",
+                f"{V5}/users/ann/change_pwd",
+                {"old_pwd": PASSWORD, "new_pwd": password},
+                headers=headers,
+                role=None,
+            )
+            for password in wanted
+        )
+    )
+    assert sorted(reply.status for reply in replies) == [204, 400, 400]
+    (changed,) = [password for password, reply in zip(wanted, replies, strict=True) if reply.status == 204]
+    assert await api.directory.dashboard_users.check("ann", changed, "127.0.0.1") is not None

@@ -110,4 +110,5 @@ async def test_it_stands_beside_the_prefix_and_takes_nothing(api: Api) -> None:
 
 def test_what_is_asked_for_no_credential_is_known() -> None:
     """Whoever adds another one has to say so here."""
-    assert {route.path for route in ROOT.routes if route.public} == {"/status", "/health", "/api-docs/swagger.json"}
+    pages = {"/api-docs", "/api-docs/index.html", "/api-docs/{file}", "/api-docs/swagger.json"}
+    assert {route.path for route in ROOT.routes if route.public} == {"/status", "/health", *pages}

@@ -1,12 +1,16 @@
 """Listeners over the API: made, changed, stopped and started in the running broker, and there again after a restart."""
 
 import asyncio
+import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
+from wardenmq.broker.listeners import listeners as listeners_module
 
 from ..engine.wire import Client, connect
+from ..listeners.certificates import Authority
 from .callers import V5, Api, Reply
 
 FREE = "127.0.0.1:0"
@@ -126,6 +130,11 @@ async def test_there_is_only_one_of_an_id(api: Api) -> None:
         ({"name": "a b"}, "BAD_LISTENER_ID"),
         ({"name": "a/b"}, "BAD_LISTENER_ID"),
         ({"bind": "nowhere"}, "BAD_REQUEST"),
+        ({"bind": ":"}, "BAD_REQUEST"),
+        ({"bind": "127.0.0.1:"}, "BAD_REQUEST"),
+        ({"bind": "[::1]:"}, "BAD_REQUEST"),
+        ({"bind": "[::1]"}, "BAD_REQUEST"),
+        ({"bind": ""}, "BAD_REQUEST"),
         ({"bind": "unix:/tmp/x"}, "BAD_REQUEST"),
         ({"bind": "127.0.0.1:70000"}, "BAD_REQUEST"),
         ({"bind": "192.0.2.1:0"}, "BAD_REQUEST"),
@@ -155,7 +164,7 @@ async def test_what_cannot_be_made(api: Api, fields: dict[str, Any], code: str) 
     assert [row["id"] for row in (await api.get("/listeners")).json] == ["tcp:default"]
 
 
-async def test_a_port_in_use_changes_nothing(api: Api) -> None:
+async def test_a_port_in_use_changes_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     bind = f"127.0.0.1:{taken.getsockname()[1]}"
     with taken:
@@ -164,9 +173,21 @@ async def test_a_port_in_use_changes_nothing(api: Api) -> None:
         made = await make(api, "other")
         client = await connected(api, made)
         assert (await put(api, "tcp:other", bind=bind)).status == 400
-    assert (await api.get("/listeners/tcp:other")).json["running"] is True
+    # Nor where the listener has to be closed for the change: two that cannot be both want its place.
+    monkeypatch.setattr(listeners_module, "_BIND_ATTEMPTS", 2)
+    present = {"bind": (await api.get("/listeners/tcp:default")).json["bind"]}
+    two = {"tcp": {"default": present}, "ws": {name: {"bind": made["bind"]} for name in ("one", "two")}}
+    data, text = json.dumps({"listeners": two}).encode(), {"Content-Type": "text/plain"}
+    reply = await api.call("PUT", f"{V5}/configs?mode=replace", data=data, headers=text)
+    assert reply.status == 400
+    assert "in use" in reply.json["errors"]["listeners"]["reason"]
+    shown = (await api.get("/listeners/tcp:other")).json
+    assert (shown["running"], shown["bind"], shown["current_connections"]) == (True, made["bind"], 1)
     assert [row["id"] for row in (await api.get("/listeners")).json] == ["tcp:default", "tcp:other"]
-    client.abort()
+    await client.ping()
+    (await connected(api, made, "second")).abort()
+    assert (await api.call("POST", f"{V5}/listeners/tcp:other/stop")).status == 200
+    await client.hung_up()
 
 
 async def test_stop_closes_the_connections_and_start_opens_again(api: Api) -> None:
@@ -259,6 +280,38 @@ async def test_what_is_left_out_keeps_its_value(api: Api) -> None:
     changed = (await put(api, "tcp:demo", tcp_options={"active_n": 1})).json
     assert changed["max_connections"] == 7
     assert (changed["tcp_options"]["backlog"], changed["tcp_options"]["active_n"]) == (5, 1)
+
+
+async def test_changes_at_once_lose_nothing_of_each_other(api: Api) -> None:
+    await make(api, enable=False)
+    parts: list[dict[str, Any]] = [
+        {"max_connections": 7},
+        {"max_conn_rate": "8/s"},
+        {"proxy_protocol_timeout": "9s"},
+        {"tcp_options": {"backlog": 5}},
+    ]
+    texts = ["listeners.tcp.demo.acceptors = 3", "listeners.tcp.demo.tcp_options.active_n = 4"]
+    text = {"Content-Type": "text/plain"}
+    replies = await asyncio.gather(
+        *(put(api, "tcp:demo", **part) for part in parts),
+        *(api.call("PUT", f"{V5}/configs", data=each.encode(), headers=text) for each in texts),
+    )
+    assert {reply.status for reply in replies} == {200}
+    shown = (await api.get("/listeners/tcp:demo")).json
+    assert (shown["max_connections"], shown["max_conn_rate"], shown["proxy_protocol_timeout"]) == (7, "8/s", "9s")
+    assert (shown["acceptors"], shown["tcp_options"]["backlog"], shown["tcp_options"]["active_n"]) == (3, 5, 4)
+
+
+async def test_what_emqx_shows_of_what_is_switched_off_is_taken(api: Api, tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("localhost")
+    ocsp = {"enable_ocsp_stapling": False, "refresh_interval": "5m", "refresh_http_timeout": "15s"}
+    deflate = {"mem_level": 8, "strategy": "default", "server_max_window_bits": 15, "client_max_window_bits": 15}
+    deflate |= {"server_context_takeover": "takeover", "client_context_takeover": "takeover"}
+    options = {**issued.keys, "ocsp": ocsp}
+    made = await make(api, type="wss", ssl_options=options, websocket={"compress": False, "deflate_opts": deflate})
+    assert (made["ssl_options"]["ocsp"], made["websocket"]["deflate_opts"]) == (ocsp, deflate)
+    for part in ({"ssl_options": {"ocsp": {"enable_ocsp_stapling": True}}}, {"websocket": {"compress": True}}):
+        assert (await put(api, "wss:demo", **part)).status == 400
 
 
 async def test_access_rules_keep_addresses_out(api: Api) -> None:

@@ -4,8 +4,9 @@ import asyncio
 import logging
 
 import pytest
-from wardenmq.mgmt_api.dashboard_settings import DASHBOARD, Dashboard
-from wardenmq.mgmt_api.login_tokens import MAX_PER_USER, LoginTokens, NoLogin
+from wardenmq.mgmt_api.emqx.dashboard.dashboard_settings import DASHBOARD, Dashboard
+from wardenmq.mgmt_api.emqx.dashboard.login_tokens import MAX_PER_USER, TOKENS, LoginTokens, NoLogin
+from wardenmq.mgmt_api.emqx.table import EMQX
 from wardenmq.store.credentials.passwords import Passwords
 from wardenmq.store.dashboard_users import DashboardUsers
 from wardenmq.store.errors import Overloaded
@@ -83,6 +84,14 @@ async def test_an_mqtt_login_or_an_api_key_is_no_dashboard_user(api: Api, users:
 async def test_what_is_no_login(api: Api, body: object) -> None:
     reply = await api.call("POST", f"{V5}/login", body, role=None)
     assert (reply.status, reply.code) == (400, "BAD_REQUEST")
+
+
+async def test_a_stranger_sends_no_large_body(api: Api) -> None:
+    (route,) = [route for route in EMQX.routes if route.path == "/login"]
+    assert route.max_body_size is not None
+    body = b'{"username": "root", "password": "' + b"x" * route.max_body_size + b'"}'
+    reply = await api.call("POST", f"{V5}/login", data=body, headers={"Content-Type": "application/json"}, role=None)
+    assert (reply.status, reply.code) == (413, "BAD_REQUEST")
 
 
 async def test_unknown_fields_are_ignored(api: Api, users: DashboardUsers) -> None:
@@ -178,7 +187,7 @@ class Clock:
 
 async def test_a_token_lives_as_long_as_it_is_used(api: Api, users: DashboardUsers) -> None:
     clock = Clock()
-    api.state.tokens = LoginTokens(users, clock)
+    api.state.parts[TOKENS] = LoginTokens(users, clock)
     headers = await token_of(api)
     for _ in range(3):
         clock.now += 3_599
@@ -209,7 +218,7 @@ async def test_tokens_are_bounded_and_the_longest_unused_goes(
     assert tokens.find(first, 60) == root
     assert tokens.find(foreign, 60) == guest
     assert len(tokens) == MAX_PER_USER + 1
-    monkeypatch.setattr("wardenmq.mgmt_api.login_tokens.MAX_TOKENS", MAX_PER_USER + 1)
+    monkeypatch.setattr("wardenmq.mgmt_api.emqx.dashboard.login_tokens.MAX_TOKENS", MAX_PER_USER + 1)
     tokens.create(guest)
     assert len(tokens) == MAX_PER_USER + 1
     assert tokens.find(made[0], 60) is NoLogin.UNKNOWN

@@ -8,14 +8,15 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from wardenmq.mgmt_api.application import create_application
 from wardenmq.mgmt_api.emqx.node import monitor
-from wardenmq.mgmt_api.sampling import Sampler
+from wardenmq.mgmt_api.emqx.node.monitoring import MONITORING
+from wardenmq.mgmt_api.emqx.node.sampling import Sampler
 from wardenmq.mgmt_api.state import STATE
 from wardenmq.store.errors import DatabaseUnavailable
 from wardenmq.store.history import HistoryStore
 from wardenmq.store.history.monitor_samples import COUNTS, GAUGES
 
 from .callers import V5, Api
-from .test_table import EMQX_DOCUMENT
+from .emqx_document import FILE as EMQX_DOCUMENT
 
 NODE = "wardenmq@127.0.0.1"
 NOW = 1_900_000_200
@@ -40,7 +41,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> Steady:
 @pytest.fixture
 async def sampler(api: Api, steady: Steady) -> Sampler:
     """Give a sampler that takes samples when the test wants, in place of the one that runs by itself."""
-    monitoring = api.state.monitoring
+    monitoring = api.state.part(MONITORING)
     await monitoring.stop_sampling()
     monitoring.take_over(Sampler(api.mqtt.broker, monitoring.samples, steady_clock=steady))
     return monitoring.sampler
@@ -180,7 +181,7 @@ async def test_what_cannot_be_stored_is_in_the_next_sample(
     api: Api, sampler: Sampler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await api.mqtt.connected("one")
-    samples = api.state.monitoring.samples
+    samples = api.state.part(MONITORING).samples
     add = samples.add
 
     async def fail(time: int, values: object) -> None:
@@ -200,7 +201,7 @@ async def test_what_cannot_be_stored_is_in_the_next_sample(
 
 
 async def test_a_long_series_is_thinned_out(api: Api, sampler: Sampler) -> None:
-    samples = api.state.monitoring.samples
+    samples = api.state.part(MONITORING).samples
     for back in range(0, 7_200, 10):
         values = {**dict.fromkeys(GAUGES, back), **dict.fromkeys(COUNTS, 1)}
         await samples.add(NOW - back, values)
@@ -218,7 +219,7 @@ async def test_a_restart_keeps_the_series(api: Api, sampler: Sampler, tmp_path: 
         history = await HistoryStore.open(tmp_path / "history.db")
         application = create_application(broker=api.mqtt.broker, directory=api.directory, history=history)
         async with TestClient(TestServer(application)) as http:
-            await application[STATE].monitoring.sampler.take(at)
+            await application[STATE].part(MONITORING).sampler.take(at)
             async with http.get(f"{V5}/monitor", headers=api.keys["viewer"]) as response:
                 assert len(await response.json()) == round_
         await history.close()
@@ -241,7 +242,7 @@ async def test_the_sampler_runs_by_itself_at_multiples_of_ten(api: Api, monkeypa
     async def take(at: int) -> None:
         taken.append(at)
 
-    nowhere = api.state.monitoring.samples
+    nowhere = api.state.part(MONITORING).samples
     sampler = Sampler(api.mqtt.broker, nowhere, clock=lambda: next(moments), sleep=sleep)
     monkeypatch.setattr(sampler, "take", take)
     with pytest.raises(Ended):

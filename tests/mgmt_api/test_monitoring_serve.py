@@ -1,6 +1,7 @@
 """A real server: what it has sampled survives a kill, it speaks under `$SYS`, and it can be scraped."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ from wardenmq.store.history.monitor_samples import COUNTS, GAUGES, MonitorSample
 from ..conftest import Launch
 from ..engine.wire import Client
 from ..processes import ServerProcess
+from .whole_server import whole_server
 
 NODE = "wardenmq@127.0.0.1"
 
@@ -48,6 +50,13 @@ async def test_a_damaged_history_keeps_no_server_from_starting(launch: Launch) -
     server = await (await launch()).wait_ready()
     assert list(server.data_dir.glob(f"{HISTORY_NAME}.damaged-*"))
     assert "was set aside" in server.errors
+
+
+async def test_a_history_that_cannot_be_used_keeps_no_server_from_running(tmp_path: Path) -> None:
+    (tmp_path / HISTORY_NAME).mkdir()
+    async with whole_server(tmp_path) as server:
+        assert (await server.call("GET", "/monitor_current")).status == 200
+        assert (tmp_path / HISTORY_NAME).is_dir()
 
 
 async def test_it_speaks_and_can_be_scraped(server: ServerProcess) -> None:

@@ -22,11 +22,6 @@ NOT_COUNTED = {
     "packets.pubcomp.inuse",
     "packets.subscribe.error",
     "packets.unsubscribe.error",
-    # of which layer decided, which the engine is not told
-    "authorization.matched.allow",
-    "authorization.matched.deny",
-    "authorization.nomatch",
-    "authorization.superuser",
 }
 
 
@@ -46,6 +41,12 @@ async def test_status(api: Api, path: str) -> None:
         "app_status": "running",
     }
     assert answer.headers["Retry-After"] == "15"
+
+
+@pytest.mark.parametrize("query", ["", "?format", "?format=text", "?format=x", "?format=true", "?other"])
+async def test_status_is_text_unless_json_is_wanted(api: Api, query: str) -> None:
+    reply = await api.call("GET", f"/status{query}", role=None)
+    assert (reply.status, reply.headers["Content-Type"].partition(";")[0]) == (200, "text/plain")
 
 
 async def test_status_of_a_broker_that_does_not_run(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wardenmq.mgmt_api import message_ids
+from wardenmq.broker.delayed_message import DelayedMessage
+from wardenmq.broker.message import Message
 from wardenmq.mgmt_api.encoding import SLICE, encode_answer
 from wardenmq.mgmt_api.host import format_size
-from wardenmq.mgmt_api.message_ids import MessageIds
+from wardenmq.mgmt_api.message_ids import id_of, id_while_delayed, number_of
 from wardenmq.mgmt_api.paging import PageQuery, paginate
 from wardenmq.mgmt_api.timestamps import format_time, parse_milliseconds, to_milliseconds
 
@@ -64,14 +65,23 @@ async def test_slices_make_the_same_json(count: int) -> None:
     assert await decoded(page) == {"data": rows, "meta": page.meta}
 
 
-def test_ids_grow_even_if_the_clock_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = iter([2_000_000, 2_000_000, 1_000_000, 5_000_000])
-    monkeypatch.setattr(message_ids, "time_ns", lambda: next(moments))
-    ids = MessageIds()
-    made = [ids.next() for _ in range(4)]
-    assert made == sorted(set(made))
-    assert all(len(text) == 32 and int(text, 16) >> 128 == 0 for text in made)
-    assert [int(text, 16) >> 64 for text in made] == [2_000, 2_000, 2_000, 5_000]
+def test_the_id_of_a_message_is_its_own() -> None:
+    def message(topic: str = "t", payload: bytes = b"x", sender: str = "one", moment: float = 2.0) -> Message:
+        return Message(topic, payload, sender=sender, published_at=moment)
+
+    others = [message("u"), message(payload=b"y"), message(sender="two"), message(moment=2.5), message("on", b"e")]
+    ids = [id_of(each) for each in (message(), *others)]
+    assert len(set(ids)) == len(ids)
+    assert all(len(text) == 32 and text == text.upper() for text in ids)
+    assert [int(text, 16) >> 64 for text in ids] == [2_000_000] * 4 + [2_500_000, 2_000_000]
+    assert id_of(message()) == ids[0]
+
+
+def test_the_id_of_a_message_that_waits_holds_its_number() -> None:
+    message = Message("t", b"x", published_at=2.0)
+    ids = [id_while_delayed(DelayedMessage(number, 9.0, 7.0, message)) for number in (1, 2)]
+    assert [number_of(text) for text in ids] == [1, 2]
+    assert [int(text, 16) >> 64 for text in ids] == [2_000_000] * 2
 
 
 @given(st.floats(0, 4e9))

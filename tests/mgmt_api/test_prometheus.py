@@ -1,6 +1,7 @@
 """Prometheus: names, forms and who may scrape; settings in both forms; pushes that are really made."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,8 @@ import pytest
 import trustme
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
-from wardenmq.mgmt_api.certificate_dates import CertificateDates
 from wardenmq.mgmt_api.configuration import Configuration
+from wardenmq.mgmt_api.emqx.node.certificate_dates import CertificateDates
 from wardenmq.mgmt_api.emqx.node.exposition import Family, as_object, as_rows, write_text
 from wardenmq.mgmt_api.emqx.node.metrics import METRICS, STATS
 from wardenmq.mgmt_api.emqx.node.prometheus_settings import PROMETHEUS, PushGateway
@@ -201,13 +202,61 @@ async def test_the_settings(api: Api) -> None:
     assert (await api.get("/prometheus")).json == DEFAULTS
     wanted = {"push_gateway": {"interval": "1m30s", "headers": {"Authorization": "Basic eA=="}, "url": "https://g:1/a"}}
     reply = await api.call("PUT", f"{V5}/prometheus", wanted)
-    assert (reply.status, reply.json) == (
-        200,
-        {**DEFAULTS, "push_gateway": {**DEFAULTS["push_gateway"], **wanted["push_gateway"]}},
-    )
+    shown = {**wanted["push_gateway"], "headers": {"Authorization": "******"}}
+    assert (reply.status, reply.json) == (200, {**DEFAULTS, "push_gateway": {**DEFAULTS["push_gateway"], **shown}})
     assert (await api.get("/prometheus")).json == reply.json
     assert (await api.call("PUT", f"{V5}/prometheus", wanted, role="viewer")).status == 403
     assert (await api.call("GET", f"{V5}/prometheus", role=None)).status == 401
+
+
+SECRETS = {
+    "url": "https://user:sekrit@g:1/a?b=c",
+    "headers": {"Authorization": "Basic hush", "X-Api-Key": "hush", "X-Scope": "shown"},
+}
+
+
+async def test_what_opens_the_gateway_is_shown_to_nobody(api: Api) -> None:
+    assert (await api.call("PUT", f"{V5}/prometheus", {"push_gateway": SECRETS})).status == 200
+    for role in ("administrator", "viewer"):
+        for path in ("/prometheus", "/configs?key=prometheus", "/configs"):
+            for accept in ("application/json", "text/plain"):
+                reply = await api.call("GET", V5 + path, headers={"Accept": accept}, role=role)
+                assert reply.status in (200, 403)
+                assert b"hush" not in reply.body
+                assert b"sekrit" not in reply.body
+    shown = (await api.get("/prometheus")).json["push_gateway"]
+    assert shown["url"] == "https://user:******@g:1/a?b=c"
+    assert shown["headers"] == {"Authorization": "******", "X-Api-Key": "******", "X-Scope": "shown"}
+
+
+@pytest.mark.parametrize("way", ["own", "all"])
+async def test_what_is_shown_may_be_sent_back(api: Api, way: str) -> None:
+    await api.call("PUT", f"{V5}/prometheus", {"push_gateway": SECRETS})
+    changed = (await api.get("/prometheus")).json
+    changed["push_gateway"] |= {"interval": "2m"}
+    if way == "own":
+        reply = await api.call("PUT", f"{V5}/prometheus", changed)
+    else:
+        text = json.dumps({"prometheus": changed}).encode()
+        reply = await api.call("PUT", f"{V5}/configs", data=text, headers={"Content-Type": "text/plain"})
+    assert reply.status == 200, reply.body
+    kept = api.state.configuration.get(PROMETHEUS).push_gateway
+    assert (kept.interval, kept.url, kept.headers) == ("2m", SECRETS["url"], SECRETS["headers"])
+
+
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        {"headers": {"Authorization": "******"}},
+        {"url": "https://user:******@g:1"},
+        {**SECRETS, "url": "https://user:******@elsewhere:1/a?b=c"},
+        {**SECRETS, "headers": {"X-Other-Key": "******"}},
+    ],
+)
+async def test_asterisks_that_stand_for_nothing(api: Api, gateway: dict[str, Any]) -> None:
+    await api.call("PUT", f"{V5}/prometheus", {"push_gateway": SECRETS if len(gateway) == 2 else {}})
+    reply = await api.call("PUT", f"{V5}/prometheus", {"push_gateway": gateway})
+    assert (reply.status, reply.code) == (400, "BAD_REQUEST")
 
 
 async def test_the_settings_survive_a_restart(api: Api) -> None:

@@ -220,6 +220,21 @@ async def test_several_messages_in_order(api: Api) -> None:
     assert [(await client.message()).payload for _ in range(3)] == [b"0", b"1", b"2"]
 
 
+@pytest.mark.parametrize("path", ["publish", "publish/bulk"])
+async def test_the_id_is_that_of_the_message_in_the_lists(api: Api, path: str) -> None:
+    client = await api.mqtt.connected("one", clean=False)
+    await client.subscribe(("t", 1))
+    client.abort()
+    session = api.mqtt.broker.registry.get("one")
+    assert session is not None
+    await until(lambda: not session.connected)
+    body = {"topic": "t", "payload": "x", "qos": 1, "retain": True}
+    answer = (await api.call("POST", f"{V5}/{path}", body if path == "publish" else [body])).json
+    message_id = answer["id"] if path == "publish" else answer[0]["id"]
+    assert [row["msgid"] for row in (await api.get("/clients/one/mqueue_messages")).rows] == [message_id]
+    assert [row["msgid"] for row in (await api.get("/mqtt/retainer/messages")).rows] == [message_id]
+
+
 async def test_several_messages_one_of_which_nobody_wants(api: Api) -> None:
     client = await api.mqtt.connected("one")
     await client.subscribe(("t", 0))
@@ -278,6 +293,30 @@ async def test_delayed_messages(api: Api, topic: str, status: int) -> None:
     counters = (await api.get("/metrics", aggregate="true")).json
     assert counters["messages.delayed"] == (2 if status == 200 else 0)
     assert counters["messages.dropped.no_subscribers"] == 0
+
+
+@pytest.mark.parametrize("path", ["publish", "publish/bulk"])
+async def test_a_delayed_message_is_discarded_by_the_id_that_was_answered(api: Api, path: str) -> None:
+    bodies = [{"topic": "$delayed/600/t", "payload": "x"}, {"topic": "$delayed/500/t", "payload": "x"}]
+    if path == "publish":
+        ids = [(await api.call("POST", f"{V5}/publish", body)).json["id"] for body in bodies]
+    else:
+        ids = [row["id"] for row in (await api.call("POST", f"{V5}/publish/bulk", bodies)).json]
+    assert [row["msgid"] for row in (await api.get("/mqtt/delayed/messages")).rows] == ids[::-1]
+    one = f"{V5}/mqtt/delayed/messages/{api.state.node}/{ids[0]}"
+    assert (await api.call("DELETE", one)).status == 204
+    assert (await api.call("DELETE", one)).status == 404
+    assert [row["msgid"] for row in (await api.get("/mqtt/delayed/messages")).rows] == ids[1:]
+
+
+async def test_a_message_that_is_not_delayed_for_want_of_room_has_no_other_ones_id(api: Api) -> None:
+    await api.call("PUT", f"{V5}/mqtt/delayed", {"enable": True, "max_delayed_messages": 1})
+    ids = [
+        (await api.call("POST", f"{V5}/publish", {"topic": "$delayed/600/t", "payload": "x"})).json["id"]
+        for _ in range(2)
+    ]
+    assert [row["msgid"] for row in (await api.get("/mqtt/delayed/messages")).rows] == ids[:1]
+    assert ids[0] != ids[1]
 
 
 async def test_a_delayed_message_comes(api: Api) -> None:

@@ -18,7 +18,8 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     ("headers", "role", "code"),
     [
         (basic("some-key", "some-secret"), None, "BAD_API_KEY_OR_SECRET"),
-        ({"Authorization": "Bearer some-secret"}, None, "AUTHORIZATION_HEADER_ERROR"),
+        ({"Authorization": "Bearer some-secret"}, None, "BAD_TOKEN"),
+        ({"Authorization": "Digest some-secret"}, None, "AUTHORIZATION_HEADER_ERROR"),
         ({}, "viewer", "UNAUTHORIZED_ROLE"),
     ],
 )

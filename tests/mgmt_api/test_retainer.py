@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wardenmq.broker.settings import MqttSettings
 from wardenmq.mgmt_api.emqx.messaging import retainer
 from wardenmq.mgmt_api.emqx.messaging.retainer import RetainerSettings, rate
+from wardenmq.mgmt_api.quantities import size
 
 from ..clocks import show_to_the_broker
 from ..engine.conditions import until
@@ -81,8 +83,12 @@ def test_rates(text: str, wanted: float) -> None:
     assert rate(text) == pytest.approx(wanted)
 
 
-def test_defaults_are_what_is_documented() -> None:
-    assert RetainerSettings.model_validate({}).backend.max_retained_messages == 0
+def test_defaults_are_those_of_the_broker() -> None:
+    """Who leaves something out loses no message by it."""
+    defaults, settings = RetainerSettings.model_validate({}), MqttSettings()
+    assert defaults.backend.storage_type == "disc"
+    assert defaults.backend.max_retained_messages == settings.max_retained
+    assert size(defaults.max_payload_size) == settings.max_retained_payload
 
 
 async def test_switched_off_nothing_is_stored_or_replayed(api: Api) -> None:
@@ -233,6 +239,23 @@ async def test_one_is_shown(api: Api) -> None:
     assert (await api.get(f"{MESSAGE}/a%2F%23%2Fb")).code == "BAD_REQUEST"
 
 
+async def test_senders_are_not_taken_for_others(api: Api) -> None:
+    first = await api.mqtt.connected("one", username="alice")
+    await first.publish("t", b"x", 1, retain=True)
+    await first.publish("$delayed/60/t", b"x", 1)
+    paths = (MESSAGES, "/mqtt/delayed/messages")
+    for path in paths:
+        assert [row["from_username"] for row in (await api.get(path)).rows] == ["alice"], path
+    await first.disconnect()
+    await until(lambda: api.mqtt.broker.registry.get("one") is None)
+    second = await api.mqtt.connected("one", username="eve")
+    for path in paths:
+        [row] = (await api.get(path)).rows
+        assert (row["from_clientid"], row["from_username"]) == ("one", None), path
+    await second.publish("t", b"x", 1, retain=True)
+    assert (await api.get(f"{MESSAGE}/t")).json["from_username"] == "eve"
+
+
 async def test_they_are_deleted(api: Api) -> None:
     for topic in ("a/1", "a/2", "a/2/x", "b", "c", "$SYS/x"):
         api.mqtt.broker.publish(topic, b"x", 0, True)
@@ -258,8 +281,8 @@ async def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
             await client.publish(topic, b"kept", 1, retain=True)
         before = (await server.call("GET", MESSAGES)).rows
         assert [row["topic"] for row in before] == ["z", "y", "x"]
-        body = {"max_payload_size": "3B", "backend": {"storage_type": "disc"}}
-        shown = (await server.call("PUT", "/mqtt/retainer", body)).json
+        shown = (await server.call("PUT", "/mqtt/retainer", {"max_payload_size": "3B"})).json
+        assert shown["backend"]["storage_type"] == "disc"
         assert (await server.call("DELETE", f"{MESSAGE}/y")).status == 204
     async with whole_server(tmp_path) as server:
         after = (await server.call("GET", MESSAGES)).rows

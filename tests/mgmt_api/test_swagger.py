@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from wardenmq.mgmt_api.dashboard_settings import DASHBOARD, Dashboard
-from wardenmq.mgmt_api.swagger_ui import FOLDER, read_swagger_ui
+from wardenmq.mgmt_api.emqx.dashboard.dashboard_settings import DASHBOARD, Dashboard
+from wardenmq.mgmt_api.emqx.dashboard.swagger_ui import FOLDER, read_swagger_ui
 
 from .callers import Api, Reply
 

@@ -217,7 +217,11 @@ async def test_all_of_it_is_there_again_after_a_restart(tmp_path: Path) -> None:
         assert (await server.call("PUT", "/mqtt/topic_rewrite", [RULE])).status == 200
         assert (await server.call("PUT", "/mqtt/auto_subscribe", [{"topic": "new/#", "qos": 1}])).status == 200
         assert (await server.call("POST", "/mqtt/topic_metrics", {"topic": "new/1"})).status == 200
+        await server.client("kept", clean=False)
     async with whole_server(tmp_path / "data") as server:
+        session = server.broker.registry.get("kept")
+        assert session is not None
+        assert session.subscriptions["new/#"].asked is None, "it was the server that entered it"
         client = await server.client("one")
         await client.publish("old/1", b"x", 1)
         got = await client.message()

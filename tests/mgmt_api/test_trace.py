@@ -1,5 +1,6 @@
 """`/trace`: what clients do is in the file, and nothing else of them; traces begin, end and survive."""
 
+import asyncio
 import io
 import json
 import re
@@ -7,6 +8,7 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_IMODE
+from threading import Event
 from time import time
 from typing import Any
 
@@ -557,3 +559,46 @@ async def test_traces_and_their_files_survive(tmp_path: Path) -> None:
         assert list((tmp_path / "trace").iterdir()) == []
     async with whole_server(tmp_path) as server:
         assert (await server.call("GET", "/trace")).json == []
+
+
+async def test_a_folder_that_cannot_be_made_stops_the_trace_and_nothing_else(tmp_path: Path) -> None:
+    body = {"name": "t", "type": "clientid", "clientid": "dev", "end_at": LATER}
+    async with whole_server(tmp_path) as server:
+        (tmp_path / "trace").write_text("in the way")
+        made = await server.call("POST", "/trace", body)
+        assert (made.status, made.json["status"]) == (200, "stopped")
+        broker = server.server._broker
+        assert broker is not None
+        broker._keep_house()
+        assert [row["status"] for row in (await server.call("GET", "/trace")).json] == ["stopped"]
+        assert (await server.call("GET", "/trace/t/log")).json["items"] == ""
+        assert (await server.call("GET", "/trace/t/download")).status == 404
+        assert (await server.call("DELETE", "/trace/t")).status == 204
+        (tmp_path / "trace").unlink()
+        assert (await server.call("POST", "/trace", body)).json["status"] == "running"
+    (tmp_path / "trace").rename(tmp_path / "elsewhere")
+    (tmp_path / "trace").write_text("in the way")
+    async with whole_server(tmp_path) as server:
+        assert [row["status"] for row in (await server.call("GET", "/trace")).json] == ["stopped"]
+
+
+async def test_a_name_is_free_once_its_file_is_gone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    going, gone = Event(), Event()
+    delete = traces_module._delete
+
+    def slowly(*given: Any) -> None:
+        going.set()
+        gone.wait(30)
+        delete(*given)
+
+    monkeypatch.setattr(traces_module, "_delete", slowly)
+    await begin(api, "clientid", "dev")
+    body = {"name": "t", "type": "clientid", "clientid": "other"}
+    deleting = asyncio.ensure_future(api.call("DELETE", f"{V5}/trace/t"))
+    await until(going.is_set)
+    assert (await api.call("POST", f"{V5}/trace", body)).code == "ALREADY_EXISTS"
+    gone.set()
+    assert (await deleting).status == 204
+    assert (await api.call("POST", f"{V5}/trace", body)).status == 200
+    path = api.mqtt.broker.traces.path("t")
+    assert path is not None and path.exists()

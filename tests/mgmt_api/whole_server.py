@@ -1,14 +1,16 @@
 """A whole server in the test's own process, on a data directory that the next one finds as it was left."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import aiohttp
-from wardenmq.config.settings import CREDENTIAL_PLUGIN, Settings
+from wardenmq.broker.broker import Broker
+from wardenmq.config.settings import CREDENTIAL_PLUGIN, TOPIC_ACL_PLUGIN, Settings
 from wardenmq.server import Server
 from wardenmq.store.credentials.scram import MIN_ITERATIONS
 from yarl import URL
@@ -27,11 +29,18 @@ class WholeServer:
     credentials: dict[str, str]
     opened: AsyncExitStack
 
-    async def call(self, method: str, path: str, body: Any = None) -> Reply:
-        """Send one request; `path` is relative to the prefix and percent-encoded."""
+    @property
+    def broker(self) -> Broker:
+        """What serves MQTT."""
+        broker = self.server._broker  # pyright: ignore[reportPrivateUsage]
+        assert broker is not None
+        return broker
+
+    async def call(self, method: str, path: str, body: Any = None, *, text: str | None = None) -> Reply:
+        """Send one request; `path` is relative to the prefix and percent-encoded, `text` goes as it is."""
         url = URL(self.server.addresses["api"] + V5 + path, encoded=True)
         headers = basic(self.credentials["api_key"], self.credentials["api_secret"])
-        async with self.http.request(method, url, json=body, headers=headers) as response:
+        async with self.http.request(method, url, json=body, data=text, headers=headers) as response:
             return Reply(response.status, response.headers, await response.read())
 
     async def client(self, client_id: str, *, version: int = 4, **fields: object) -> Client:
@@ -50,17 +59,22 @@ class WholeServer:
 
 
 @asynccontextmanager
-async def whole_server(data_dir: Path, **sections: Any) -> AsyncIterator[WholeServer]:
-    """Run a server to its clean end; `sections` are those of its configuration."""
+async def whole_server(
+    data_dir: Path, fixed: Mapping[str, Any] | None = None, **sections: Any
+) -> AsyncIterator[WholeServer]:
+    """Run a server to its clean end; `sections` are those of its configuration file, `fixed` is what flags say."""
     values: dict[str, Any] = {
-        "data_dir": data_dir,
+        "data_dir": str(data_dir),
         "listeners": {"default": {"bind": "127.0.0.1:0"}},
         "api": {"bind": "127.0.0.1:0"},
-        "plugins": {CREDENTIAL_PLUGIN: {"allow_anonymous": False}},
+        "plugins": {CREDENTIAL_PLUGIN: {"allow_anonymous": False}, TOPIC_ACL_PLUGIN: {}},
         **sections,
     }
     values["mqtt"] = {"scram_iterations": MIN_ITERATIONS, "shutdown_timeout": 0, **values.get("mqtt", {})}
-    server = Server(Settings.load(None, values))
+    with NamedTemporaryFile("w", suffix=".yaml") as file:
+        json.dump(values, file)
+        file.flush()
+        server = Server(Settings.load(Path(file.name), fixed))
     await server.start(lambda _: None)
     try:
         credentials = json.loads((data_dir / "initial-credentials.json").read_text())

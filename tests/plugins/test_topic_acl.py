@@ -5,13 +5,13 @@ from amqtt.contexts import Action
 from amqtt.plugins.manager import PluginManager
 from amqtt.session import Session
 from wardenmq.broker import access
-from wardenmq.broker.access import PUBLISH, RECEIVE, SUBSCRIBE, AccessChange, TopicAuthorizer
+from wardenmq.broker.access import PUBLISH, RECEIVE, SUBSCRIBE, AccessChange, Identity, TopicAuthorizer
 from wardenmq.plugins.credentials import CredentialAuthPlugin
 from wardenmq.plugins.topic_acl import TopicAclPlugin
 from wardenmq.store import records
 from wardenmq.store.acl.access import ClientAccess
 from wardenmq.store.directory import Directory
-from wardenmq.store.records import Change, Rule
+from wardenmq.store.records import Change, Condition, Rule
 
 from .contexts import DirectoryContext, identity
 
@@ -73,6 +73,18 @@ async def test_the_policy_is_kept_until_something_is_written(plugin: TopicAclPlu
     await directory.set_rules("username", "alice", [])
     assert plugin.authorize(alice, PUBLISH, "u/alice/x", 0, False) is False
     assert alice.policy._cache is not kept._cache
+
+
+async def test_who_comes_back_is_who_he_is_now(plugin: TopicAclPlugin, directory: Directory) -> None:
+    """A session is taken up from another address: nothing that was found for the old one is taken for granted."""
+    await directory.set_rules("all", "", [Rule("in/#", "allow", "all", condition=Condition(ipaddr="10.0.0.0/8"))])
+    inside = Identity("c1", "alice", None, peer_host="10.0.0.1")
+    assert plugin.authorize(inside, PUBLISH, "in/x", 0, False) is True
+    outside = Identity("c1", "alice", None, peer_host="192.0.2.1", former=inside.policy)
+    assert plugin.authorize(outside, PUBLISH, "in/x", 0, False) is False
+    assert plugin.standing(outside) is not plugin.standing(inside)
+    back = Identity("c1", "alice", None, peer_host="192.0.2.1", former=outside.policy)
+    assert plugin.standing(back) is plugin.standing(outside)  # nothing is to be looked through
 
 
 async def test_deliveries_are_checked_only_where_a_rule_may_hide_some(

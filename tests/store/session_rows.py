@@ -31,7 +31,7 @@ def session(number: int, **values: object) -> tuple[object, ...]:
         **{"keep_alive": 60, "clean_start": 0, "claimed": 0, "confined": 0, "superuser": 0, "expiry_interval": None},
         **{"created_at": 1.0, "connected_at": 1.5, "disconnected_at": 2.5, "window": 20, "sent": 0},
         **{"will_topic": None, "will_payload": None, "will_qos": None, "will_retain": None, "will_properties": None},
-        **{"will_message_expiry": None, "will_delay": None, "will_at": None},
+        **{"will_message_expiry": None, "will_delay": None, "will_at": None, "rights": None},
     }
     assert row.keys() >= values.keys()
     return tuple((row | values).values())

@@ -219,6 +219,6 @@ def test_what_no_client_could_ask_is_not_explained(operation: int, topic: str) -
 
 def test_an_explanation_is_not_taken_from_what_is_known() -> None:
     client = access(layer("all", [allow("a")]), facts=ALICE)
-    client._cache.keep(PUBLISH, "a", 0, False)
+    client._cache.keep(PUBLISH, "a", 0, False, 0.0)
     assert not client.decide(PUBLISH, "a", 0, False)
     assert client.explain(PUBLISH, "a", 0, False).allowed

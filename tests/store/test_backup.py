@@ -146,7 +146,7 @@ async def test_a_store_that_is_written_to(data_dir: Path, tmp_path: Path) -> Non
 
 
 def _message(number: int) -> tuple[object, ...]:
-    return (number, "t", "p", 1, 0, b"", None, 1, 0, b"x" * 100, 0)
+    return (number, "t", "p", 1, 0, b"", None, 1, 0, b"x" * 100, 0, 0.0)
 
 
 def test_what_a_killed_process_left(data_dir: Path, tmp_path: Path) -> None:

@@ -46,8 +46,14 @@ SOUND: Table = {
         session(1, principal="p", certificate_name="é"),
         session(2, username=None, principal=None, expiry_interval=60.0, disconnected_at=None, protocol_version=4),
         session(3, **dict(zip(WILL, ("w", b"", 2, 1, b"", None, 5), strict=True)), will_at=9.5),
+        session(4, rights='{"pub": ["t"]}'),
     ],
-    "subscriptions": [subscription(1, "a/#"), subscription(2, "$share/g/é", qos=2, identifier=268_435_455)],
+    "subscriptions": [
+        subscription(1, "a/#"),
+        subscription(1, "b", asked="old/b"),
+        subscription(1, "c", asked=None),
+        subscription(2, "$share/g/é", qos=2, identifier=268_435_455),
+    ],
     "messages": [message(1), message(2, b"", qos=2, retain=1), message(3, b"x" * 90, count=3, body=10, id_at=5)],
     "deliveries": [
         delivery(1, 0, 1),
@@ -201,7 +207,6 @@ MENDED = [
     ("messages", "sender", "messages whose publisher's name cannot be read"),
     ("retained", "sender", "retained messages whose publisher's name cannot be read"),
     ("delayed", "sender", "delayed messages whose publisher's name cannot be read"),
-    ("subscriptions", "asked", "subscriptions that were asked for with a filter that is none"),
 ]
 TIMES = [
     ("messages", "owed messages published at an impossible time"),
@@ -222,6 +227,24 @@ def test_what_can_be_done_without_is_taken_out(
     assert [(rule.words, found) for rule, found in mend_inconsistent(connection)] == [(words, count)]
     assert connection.execute(f"SELECT {column} FROM {table}").fetchall() == [("",)] * count
     assert count_inconsistent(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "words"),
+    [
+        ("subscriptions", "asked", "subscriptions that were asked for with a filter that is none"),
+        ("sessions", "rights", "sessions whose token's rights cannot be read"),
+    ],
+)
+def test_what_may_be_missing_but_not_be_wrong(
+    connection: sqlite3.Connection, table: str, column: str, words: str
+) -> None:
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    connection.execute(f"UPDATE {table} SET {column} = NULL")
+    assert count_inconsistent(connection) == []
+    connection.execute(f"UPDATE {table} SET {column} = CAST(x'ff' AS TEXT)")
+    assert [(rule.words, found) for rule, found in mend_inconsistent(connection)] == [(words, count)]
+    assert connection.execute(f"SELECT DISTINCT {column} FROM {table}").fetchall() == [("",)]
 
 
 @pytest.mark.parametrize("value", [b"soon", -1.0, 1e300, None])

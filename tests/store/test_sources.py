@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -309,5 +310,21 @@ async def test_rules_that_can_no_longer_be_read_deny(tmp_path: Path, caplog: pyt
         assert not may(directory)
         assert not access(directory).decide(SUBSCRIBE, "$SYS/#", 0, False)
         assert "denies everything" in caplog.text
+    finally:
+        await directory.close()
+
+
+@pytest.mark.parametrize("stored", [{}, {"deny_action": "ignore", "cache": {}, "sources": [{"type": "newer"}]}, []])
+async def test_sources_of_another_release_deny_everything(tmp_path: Path, stored: Any) -> None:
+    path = tmp_path / "wardenmq.db"
+    directory = await Directory.open(path)
+    await directory.set_rules("all", "", [Rule("t", "allow", "all")])
+    await directory.configurations.put("authorization_sources", stored)
+    await directory.close()
+    directory = await Directory.open(path)
+    try:
+        client = access(directory)
+        assert not any(client.decide(PUBLISH, topic, 0, False) for topic in ("t", "$SYS/x"))
+        assert not any(client.decide(SUBSCRIBE, topic, 0, False) for topic in ("t", "#", "$SYS/#"))
     finally:
         await directory.close()

@@ -21,7 +21,7 @@ async def _apply(governed: Governed, value: list[NewAuthenticator]) -> None:
             from_fields(fields, known.get("jwt") if fields["mechanism"] == "jwt" else None)
             for fields in (entry.fields() for entry in value)
         ]
-        await authenticators.replace(chain)
+        await authenticators.replace(chain, **governed.origin)
     except StoreError as error:
         raise bad_request(error.message) from None
 

@@ -31,7 +31,7 @@ async def _apply(governed: Governed, value: AuthorizationConfig) -> None:
         value.deny_action,
         read_cache(value.cache),
         [read_source(source) for source in value.sources],
-        facade="emqx",
+        **governed.origin,
     )
 
 

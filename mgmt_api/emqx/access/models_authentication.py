@@ -314,6 +314,16 @@ class ImportQuery(Query):
     type: Literal["plain", "hash"] = Field(default="hash", description="Passwords, or hashes of the set algorithm")
 
 
+class ImportedUser(TypedDict):
+    """Describe one user of a body that is an array of them; what is read of it depends on the kind."""
+
+    user_id: str
+    password: NotRequired[str]
+    password_hash: NotRequired[str]
+    salt: NotRequired[str]
+    is_superuser: NotRequired[bool]
+
+
 class User(TypedDict):
     """Show a login of the built-in database, never its password in any form."""
 

@@ -3,12 +3,15 @@
 from typing import Any
 
 from ....store.importing.lines import MAX_FILE_BYTES
+from ...multipart import MEDIA_TYPE as MULTIPART
+from ...multipart import UploadedFile
 from ...routes import Route
 from . import authentication, authentication_chain
 from .models_authentication import (
     AuthenticatorRow,
     AuthenticatorStatus,
     ChangedUser,
+    ImportedUser,
     ImportQuery,
     NewAuthenticator,
     NewUser,
@@ -160,6 +163,7 @@ AUTHENTICATION: tuple[Route[Any, Any], ...] = (
         _TAG,
         query=ImportQuery,
         body=bytes,
+        body_forms={MULTIPART: UploadedFile, "application/json": list[ImportedUser]},
         max_body_size=MAX_FILE_BYTES + _IMPORT_OVERHEAD,
         status=204,
         errors=_ERRORS,

@@ -3,13 +3,15 @@
 import asyncio
 from base64 import b64decode
 from binascii import Error as NotBase64
-from dataclasses import dataclass
+from time import time
 from typing import TypeAlias
 
+from ....broker.message import Message
 from ....broker.protocol.properties import PropertyId, encode_property
 from ....broker.protocol.reason_codes import ReasonCode
 from ....broker.routing.topics import InvalidTopic
 from ...encoding import SLICE
+from ...message_ids import id_of, id_while_delayed
 from ...routes import Answer, Call
 from ...state import ApiState
 from .models_publish import ErrorBody, MessageProperties, NotPublished, Published, PublishMessage
@@ -31,28 +33,15 @@ _NOT_KEPT: NotPublished = {
 """EMQX's words for a message that was not taken; here, for it could not be written for those who must not lose it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """Hold a message that may be published."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    properties: bytes
-    expiry: int | None
-    """Seconds from now."""
-
-
 async def publish(call: Call[None, PublishMessage]) -> Published | Answer:
     """Publish one message."""
-    checked = _check(call.state, call.body)
-    if not isinstance(checked, _Checked):
-        return Answer(checked, _INVALID)
-    kept = _must_be_kept(call.state, checked)
+    message = _check(call.state, call.body)
+    if not isinstance(message, Message):
+        return Answer(message, _INVALID)
+    kept = _must_be_kept(call.state, message)
     if kept and not call.state.broker.writable:
         return Answer(_NOT_KEPT, _UNAVAILABLE)
-    result = _publish(call.state, checked)
+    result = _publish(call.state, message)
     if kept and not await call.state.broker.written():
         return Answer(_NOT_KEPT, _UNAVAILABLE)
     return Answer(result, _ACCEPTED) if "reason_code" in result else Answer(result, 200)
@@ -60,20 +49,20 @@ async def publish(call: Call[None, PublishMessage]) -> Published | Answer:
 
 async def publish_bulk(call: Call[None, list[PublishMessage]]) -> Answer:
     """Publish several messages in order or, where one is invalid, none."""
-    messages: list[_Checked] = []
-    for message in call.body:
-        checked = _check(call.state, message)
-        if not isinstance(checked, _Checked):
-            return Answer(checked, _INVALID)
-        messages.append(checked)
+    messages: list[Message] = []
+    for asked in call.body:
+        message = _check(call.state, asked)
+        if not isinstance(message, Message):
+            return Answer(message, _INVALID)
+        messages.append(message)
         if len(messages) % SLICE == 0:
             await asyncio.sleep(0)
-    kept = any(_must_be_kept(call.state, checked) for checked in messages)
+    kept = any(_must_be_kept(call.state, message) for message in messages)
     if kept and not call.state.broker.writable:
         return Answer([_NOT_KEPT] * len(messages), _UNAVAILABLE)
     results: list[Published | NotPublished] = []
-    for checked in messages:
-        results.append(_publish(call.state, checked))
+    for message in messages:
+        results.append(_publish(call.state, message))
         if len(results) % SLICE == 0:
             await asyncio.sleep(0)
     if kept and not await call.state.broker.written():
@@ -81,26 +70,21 @@ async def publish_bulk(call: Call[None, list[PublishMessage]]) -> Answer:
     return Answer(results, _ACCEPTED if any("reason_code" in result for result in results) else 200)
 
 
-def _must_be_kept(state: ApiState, message: _Checked) -> bool:
+def _must_be_kept(state: ApiState, message: Message) -> bool:
     return state.broker.must_write(message.topic, message.qos, message.retain, SENDER)
 
 
-def _publish(state: ApiState, message: _Checked) -> Published | NotPublished:
-    reached = state.broker.publish(
-        message.topic,
-        message.payload,
-        message.qos,
-        message.retain,
-        SENDER,
-        properties=message.properties,
-        message_expiry=message.expiry,
-    )
+def _publish(state: ApiState, message: Message) -> Published | NotPublished:
+    """Publish, and name the message as the lists do that hold it then."""
+    reached, delayed = state.broker.publish_message(message)
+    if delayed is not None:
+        return {"id": id_while_delayed(delayed)}
     if reached or message.topic.startswith(_DELAYED):
-        return {"id": state.message_ids.next()}
+        return {"id": id_of(message)}
     return {"reason_code": int(ReasonCode.NO_MATCHING_SUBSCRIBERS), "message": "no_matching_subscribers"}
 
 
-def _check(state: ApiState, message: PublishMessage) -> _Checked | NotPublished:
+def _check(state: ApiState, message: PublishMessage) -> Message | NotPublished:
     """Make a message ready, or say with EMQX's codes why it cannot be published."""
     limits = state.broker.settings
     try:
@@ -121,7 +105,10 @@ def _check(state: ApiState, message: PublishMessage) -> _Checked | NotPublished:
     if len(payload) + len(message.topic.encode()) + len(properties) > limits.max_packet_size:
         return {"reason_code": int(ReasonCode.QUOTA_EXCEEDED), "message": "packet_too_large"}
     expiry = None if message.properties is None else message.properties.message_expiry_interval
-    return _Checked(message.topic, payload, message.qos, message.retain, properties, expiry)
+    expires_at = None if expiry is None else time() + expiry
+    return Message(
+        message.topic, payload, message.qos, message.retain, SENDER, properties=properties, expires_at=expires_at
+    )
 
 
 def _encode(given: MessageProperties) -> bytes:

@@ -14,6 +14,7 @@ from ...quantities import size
 from ...routes import Call
 from ...state import ApiState
 from ...timestamps import to_milliseconds
+from ..senders import username_of
 from .clients import find_session
 from .models_queues import INFLIGHT_POSITION, MQUEUE_POSITION, PAYLOAD_MODES, MessageQuery, MessageRow
 
@@ -102,9 +103,8 @@ async def _rows(
     """Make rows with the lengths of their payloads, up to the budget; the first comes however long it is."""
     written = _WRITERS[query.payload]
     spent: int | None = None
-    usernames: dict[str, str | None] = {}
     async for message in state.broker.read(part):
-        row = _row(state, message, usernames)
+        row = _row(state, message)
         length = 0
         if written is not None:
             text = written(message.payload)
@@ -118,18 +118,14 @@ async def _rows(
         yield row, length
 
 
-def _row(state: ApiState, message: Listed, usernames: dict[str, str | None]) -> MessageRow:
-    sender = message.sender
-    if sender not in usernames:
-        session = state.broker.registry.get(sender)
-        usernames[sender] = None if session is None else session.username
+def _row(state: ApiState, message: Listed) -> MessageRow:
     return {
         "msgid": id_of(message),
         "topic": message.topic,
         "qos": message.qos,
         "publish_at": to_milliseconds(message.published_at),
-        "from_clientid": sender,
-        "from_username": usernames[sender],
+        "from_clientid": message.sender,
+        "from_username": username_of(state.broker.registry, message),
         "inserted_at": str(round(message.published_at * 1_000_000) * 1_000),
     }
 

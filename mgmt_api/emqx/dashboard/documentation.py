@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from ...dashboard_settings import dashboard_of
 from ...routes import Answer, Call
-from ...swagger_ui import PAGE
+from .dashboard_settings import dashboard_of
+from .swagger_ui import PAGE, SWAGGER_UI
 
 _HEADERS = {
     "Cache-Control": "no-cache",
@@ -37,7 +37,7 @@ async def get_asset(call: Call[None, None]) -> Answer:
 
 async def _asset(call: Call[None, None], name: str) -> Answer:
     _check_wanted(call)
-    asset = (await call.state.swagger_ui.get()).get(name)
+    asset = (await call.state.part(SWAGGER_UI).get()).get(name)
     if asset is None:
         raise web.HTTPNotFound
     packed = asset.packed is not None and "gzip" in call.headers.get("Accept-Encoding", "")

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from ....store.dashboard_users import DashboardRole
 from ...errors import ApiError
 from ...routes import Call
+from .login_tokens import TOKENS
 
 LoginText = Annotated[str, Field(max_length=100)]
 
@@ -56,7 +57,7 @@ async def log_in(call: Call[None, LoginBody]) -> Login:
         state.refusals.note(asyncio.get_running_loop().time(), call.peer_host, "/api/v5/login", error.code)
         raise error
     return {
-        "token": state.tokens.create(user),
+        "token": state.part(TOKENS).create(user),
         "version": state.version,
         "license": {"edition": "opensource"},
         "role": user.role,
@@ -68,4 +69,4 @@ async def log_out(call: Call[None, LogoutBody]) -> None:
     caller = call.caller
     if caller is None or caller.user != call.body.username:
         raise ApiError(401, "WRONG_TOKEN_OR_USERNAME", "The token is not one of this user")
-    call.state.tokens.end(caller.token)
+    call.state.part(TOKENS).end(caller.token)

@@ -6,6 +6,8 @@ from ....store.records import ApiRole
 from ...routes import Route
 from . import api_keys, documentation, error_codes, login, users
 
+_SMALL = 65_536
+"""Bytes of a body about one user, with the longest description: more is not even read, above all from strangers."""
 _ANYBODY: frozenset[ApiRole] = frozenset({"viewer"})
 """Besides administrators, as everywhere."""
 _UNKNOWN_KEY = {404: ("NOT_FOUND",)}
@@ -20,6 +22,7 @@ _LOGIN = (
         "Log in",
         "Dashboard",
         body=login.LoginBody,
+        max_body_size=_SMALL,
         answer=login.Login,
         errors={401: ("BAD_USERNAME_OR_PWD",), 503: ("SERVICE_UNAVAILABLE",)},
         public=True,
@@ -31,6 +34,7 @@ _LOGIN = (
         "Log out",
         "Dashboard",
         body=login.LogoutBody,
+        max_body_size=_SMALL,
         status=204,
         errors={401: ("WRONG_TOKEN_OR_USERNAME",)},
         roles=_ANYBODY,
@@ -47,6 +51,7 @@ _USERS = (
         "Create a user",
         "Dashboard",
         body=users.NewUser,
+        max_body_size=_SMALL,
         answer=users.User,
         errors={503: ("SERVICE_UNAVAILABLE",)},
         bearer_only=True,
@@ -58,6 +63,7 @@ _USERS = (
         "Change a user",
         "Dashboard",
         body=users.UserChange,
+        max_body_size=_SMALL,
         answer=users.User,
         errors=_PROTECTED_USER,
         bearer_only=True,
@@ -79,6 +85,7 @@ _USERS = (
         "Change a password",
         "Dashboard",
         body=users.PasswordChange,
+        max_body_size=_SMALL,
         status=204,
         errors={400: ("ERROR_PWD_NOT_MATCH",), 503: ("SERVICE_UNAVAILABLE",), **_UNKNOWN_USER},
         roles=_ANYBODY,

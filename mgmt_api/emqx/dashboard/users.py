@@ -7,7 +7,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ....store.dashboard_users import DashboardRole, DashboardUser
-from ....store.errors import AlreadyExists, InUse, NotFound
+from ....store.errors import AlreadyExists, InUse, Invalid, NotFound
 from ...errors import ApiError, bad_request
 from ...routes import Call
 from ..credentials import FORBIDDEN
@@ -118,13 +118,20 @@ async def change_password(call: Call[None, PasswordChange]) -> None:
     users = call.state.directory.dashboard_users
     if users.get(name) is None:
         raise _unknown()
-    if await users.check(name, body.old_pwd, call.peer_host) is None:
-        raise ApiError(400, "ERROR_PWD_NOT_MATCH", "Old password not match")
+    checked = await users.check(name, body.old_pwd, call.peer_host)
+    if checked is None:
+        raise _not_the_old_password()
     _check_password(body.new_pwd)
     try:
-        await users.set_password(name, body.new_pwd, **call.origin)
+        await users.set_password(name, body.new_pwd, expected=checked, **call.origin)
+    except Invalid:  # somebody else was quicker, so that the old one is another now
+        raise _not_the_old_password() from None
     except NotFound:
         raise _unknown() from None
+
+
+def _not_the_old_password() -> ApiError:
+    return ApiError(400, "ERROR_PWD_NOT_MATCH", "Old password not match")
 
 
 def _check_password(password: str) -> None:

@@ -15,11 +15,12 @@ from ...configuration import Governed, Root
 from ...encoding import SLICE, Page, encode_rows
 from ...errors import ApiError
 from ...limits import Body
-from ...message_ids import number_of, timed_id
+from ...message_ids import id_while_delayed, number_of
 from ...paging import Meta, PageQuery
 from ...routes import Call
 from ...state import ApiState
 from ...timestamps import format_time
+from ..senders import username_of
 
 _MOST_SHOWN = 2_048
 _TOO_LARGE = "PAYLOAD_TOO_LARGE"
@@ -144,20 +145,15 @@ def _find(call: Call[None, None]) -> DelayedMessage:
     except ValueError:
         raise ApiError(400, "MESSAGE_ID_SCHEMA_ERROR", message_id) from None
     waiting = call.state.broker.delayed.get(number)
-    if waiting is None or _id_of(waiting) != message_id.upper():
+    if waiting is None or id_while_delayed(waiting) != message_id.upper():
         raise ApiError(404, "MESSAGE_ID_NOT_FOUND", message_id)
     return waiting
 
 
-def _id_of(waiting: DelayedMessage) -> str:
-    return timed_id(waiting.message.published_at, waiting.number)
-
-
 def _row(state: ApiState, waiting: DelayedMessage, now: float) -> Waiting:
     message = waiting.message
-    session = state.broker.registry.get(message.sender)
     return {
-        "msgid": _id_of(waiting),
+        "msgid": id_while_delayed(waiting),
         "node": state.node,
         "publish_at": format_time(message.published_at),
         "delayed_interval": round(waiting.delay),
@@ -166,5 +162,5 @@ def _row(state: ApiState, waiting: DelayedMessage, now: float) -> Waiting:
         "topic": message.topic,
         "qos": message.qos,
         "from_clientid": message.sender,
-        "from_username": None if session is None else session.username,
+        "from_username": username_of(state.broker.registry, message),
     }

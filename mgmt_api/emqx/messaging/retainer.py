@@ -24,6 +24,7 @@ from ...quantities import ByteSize, Duration, seconds, size
 from ...routes import Call
 from ...state import ApiState
 from ...timestamps import format_time
+from ..senders import username_of
 
 _OWN = "$SYS/"
 """What the broker says about itself is not among the messages that are managed."""
@@ -70,10 +71,10 @@ class Backend(Body):
 
     type: Literal["built_in_database"] = "built_in_database"
     storage_type: Literal["ram", "disc"] = Field(
-        default="ram", description="ram: in memory alone; disc: they outlive the broker, where it keeps anything"
+        default="disc", description="ram: in memory alone; disc: they outlive the broker, where it keeps anything"
     )
     max_retained_messages: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
-        default=0, description="0 for no bound but memory"
+        default=100_000, description="0 for no bound but memory"
     )
     index_specs: Annotated[list[IndexSpec], Field(max_length=128)] = Field(
         default=[[1, 2, 3], [1, 3], [2, 3], [3]], description="Kept and shown; topics are found without"
@@ -298,12 +299,11 @@ def _not_found() -> ApiError:
 
 
 def _summary(state: ApiState, message: Message) -> Summary:
-    session = state.broker.registry.get(message.sender)
     return {
         "msgid": id_of(message),
         "topic": message.topic,
         "qos": message.qos,
         "publish_at": format_time(message.published_at),
         "from_clientid": message.sender,
-        "from_username": None if session is None else session.username,
+        "from_username": username_of(state.broker.registry, message),
     }

@@ -10,6 +10,7 @@ from ....store.history.monitor_samples import NAMES
 from ...paging import Query
 from ...routes import Call
 from ...state import ApiState
+from .monitoring import MONITORING
 from .nodes import require_node
 
 _FORGOTTEN = tuple(0 for _ in NAMES)
@@ -73,7 +74,7 @@ class MonitorQuery(Query):
 async def list_samples(call: Call[MonitorQuery, None]) -> list[Sample]:
     """List the stored samples, oldest first; the older the first one, the wider apart they are."""
     now = int(time())
-    series = await call.state.monitoring.samples.series(now, call.query.latest)
+    series = await call.state.part(MONITORING).samples.series(now, call.query.latest)
     known = dict(series.points)
     if not known:
         return []
@@ -89,7 +90,7 @@ async def list_node_samples(call: Call[MonitorQuery, None]) -> list[Sample]:
 
 async def forget_samples(call: Call[None, None]) -> None:
     """Forget all stored samples."""
-    await call.state.monitoring.samples.clear()
+    await call.state.part(MONITORING).samples.clear()
 
 
 async def get_current(call: Call[None, None]) -> Current:
@@ -110,7 +111,7 @@ def _sample(moment: int, values: tuple[int, ...]) -> Sample:
 
 
 def _current(state: ApiState) -> Current:
-    sampler, stats = state.monitoring.sampler, state.broker.stats()
+    sampler, stats = state.part(MONITORING).sampler, state.broker.stats()
     rates, gauges = sampler.rates, sampler.gauges()
     return {
         "received_msg_rate": rates["received"],

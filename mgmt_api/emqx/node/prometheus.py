@@ -9,6 +9,7 @@ from ...paging import Query
 from ...routes import Answer, Call
 from ...state import ApiState
 from .exposition import Family, as_object, as_rows, write_text
+from .monitoring import MONITORING
 from .prometheus_families import Groups, Mode, collect_auth, collect_data_integration, collect_stats
 from .prometheus_settings import PROMETHEUS, PrometheusSettings
 
@@ -43,7 +44,7 @@ async def put_settings(call: Call[None, PrometheusSettings]) -> PrometheusSettin
 
 async def scrape_stats(call: Call[ScrapeQuery, None]) -> Answer:
     """Give gauges and counters."""
-    return _answer(call, await collect_stats(call.state, call.query.mode, call.state.monitoring.certificates))
+    return _answer(call, await collect_stats(call.state, call.query.mode, call.state.part(MONITORING).certificates))
 
 
 async def scrape_auth(call: Call[ScrapeQuery, None]) -> Answer:
@@ -58,7 +59,7 @@ async def scrape_data_integration(call: Call[ScrapeQuery, None]) -> Answer:
 
 async def expose_all(state: ApiState) -> str:
     """Write all numbers of this node for a push gateway."""
-    groups = await collect_stats(state, "node", state.monitoring.certificates)
+    groups = await collect_stats(state, "node", state.part(MONITORING).certificates)
     return write_text(_families(groups))
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from ...certificate_dates import CertificateDates
 from ...state import ApiState
+from .certificate_dates import CertificateDates
 from .exposition import Family, Labels, Number
 from .metrics import METRICS, STATS
+from .monitoring import MONITORING
 
 Mode = Literal["node", "all_nodes_aggregated", "all_nodes_unaggregated"]
 Groups = dict[str, list[Family]]
@@ -97,7 +98,7 @@ def _stats(state: ApiState, labels: Labels) -> Iterable[Family]:
 
 
 def _machine(state: ApiState, labels: Labels) -> list[Family]:
-    readings = state.monitoring.readings
+    readings = state.part(MONITORING).readings
     used = readings.cpu()
     total_memory, used_memory = readings.memory() or (0, 0)
     percent = round((used or 0.0) * 100, 2)

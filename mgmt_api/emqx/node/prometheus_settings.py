@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
+from ....store.authenticators.settings import HIDDEN, holds_secret
 from ...configuration import Governed, Root
+from ...errors import bad_request
 from ...limits import Body
 from ...quantities import PositiveDuration
 
@@ -106,4 +108,35 @@ def _apply(governed: Governed, value: PrometheusSettings) -> None:
     """Do nothing: whoever scrapes or pushes looks at the value of now."""
 
 
-PROMETHEUS: Root[PrometheusSettings] = Root("prometheus", PrometheusSettings, lambda _: PrometheusSettings(), _apply)
+def _mask(value: PrometheusSettings) -> PrometheusSettings:
+    """Hide what opens the gateway: the password in its URL and the headers that hold a credential."""
+    gateway = value.push_gateway
+    headers = {name: HIDDEN if holds_secret(name) else text for name, text in gateway.headers.items()}
+    return _with_gateway(value, _hide_password(gateway.url), headers)
+
+
+def _reveal(value: PrometheusSettings, before: PrometheusSettings) -> PrometheusSettings:
+    gateway, old = value.push_gateway, before.push_gateway
+    headers = {
+        name: old.headers.get(name, HIDDEN) if text == HIDDEN and holds_secret(name) else text
+        for name, text in gateway.headers.items()
+    }
+    url = old.url if gateway.url == _hide_password(old.url) else gateway.url
+    if HIDDEN in (URL(url).password, *(text for name, text in headers.items() if holds_secret(name))):
+        raise bad_request(f"push_gateway: there is no secret yet that could stay where {HIDDEN} is")
+    return _with_gateway(value, url, headers)
+
+
+def _hide_password(text: str) -> str:
+    url = URL(text)
+    return text if url.password is None else str(url.with_password(HIDDEN))
+
+
+def _with_gateway(value: PrometheusSettings, url: str, headers: dict[str, str]) -> PrometheusSettings:
+    gateway = value.push_gateway.model_copy(update={"url": url, "headers": headers})
+    return value.model_copy(update={"push_gateway": gateway})
+
+
+PROMETHEUS: Root[PrometheusSettings] = Root(
+    "prometheus", PrometheusSettings, lambda _: PrometheusSettings(), _apply, mask=_mask, reveal=_reveal
+)

@@ -1,7 +1,8 @@
 """Liveness and health, without a credential, and the document of the API."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import WithJsonSchema
 from typing_extensions import TypedDict
 
 from ....broker.alarms import JOURNAL_NOT_READABLE, JOURNAL_NOT_WRITABLE
@@ -20,7 +21,8 @@ _RETRY_AFTER = {"Retry-After": "15"}
 class StatusQuery(Query):
     """Choose the form of the answer; whatever is not `json` is text."""
 
-    format: str = "text"
+    format: Annotated[str | bool, WithJsonSchema({"type": "string"})] = "text"
+    """True for the bare key."""
 
 
 class Status(TypedDict):

@@ -3,6 +3,7 @@
 import os
 from hashlib import sha256
 from pathlib import Path
+from re import compile as compile_pattern
 
 from ...errors import bad_request
 from .models_listeners import SslOptions
@@ -11,6 +12,7 @@ _FOLDER = ("certs", "listeners")
 _PARTS = {"certfile": "cert", "keyfile": "key", "cacertfile": "ca"}
 KEPT_FIELDS = tuple(_PARTS)
 _BEGINS = "-----BEGIN "
+_PLAIN = compile_pattern(r"[A-Za-z0-9_-]{1,250}")
 
 
 def keep_certificates(options: SslOptions, listener_id: str, data_dir: Path | None) -> SslOptions:
@@ -51,7 +53,11 @@ def folder_of_certificates(data_dir: Path) -> Path:
 
 
 def _folder(data_dir: Path, listener_id: str) -> Path:
-    return folder_of_certificates(data_dir) / listener_id.replace(":", "_")
+    """Name a listener's folder; ids come from requests and must lead to none but ours."""
+    name = listener_id.replace(":", "_")
+    if not _PLAIN.fullmatch(name):
+        name = sha256(listener_id.encode(errors="replace")).hexdigest()
+    return folder_of_certificates(data_dir) / name
 
 
 def _write(folder: Path, stem: str, text: str) -> Path:

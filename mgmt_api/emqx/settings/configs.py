@@ -8,16 +8,18 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ....store.errors import StoreError
-from ...configuration import Governed, Root
+from ...configuration import Changes, Governed, Root
 from ...errors import ApiError, from_store
 from ...limits import Body
 from ...routes import Answer, Call
 from ...state import ApiState
+from ..access.authentication_root import AUTHENTICATION
+from ..messaging.delayed import DELAYED
 from . import log_root, mqtt_root
 from .flapping_root import FlappingDetect
 from .hocon import HoconError, merged, read_hocon, write_hocon
-from .listener_tree import change_tree, listener_tree
-from .listeners import LISTENERS
+from .listener_tree import ids_of, listener_tree, read_tree
+from .listeners import LISTENERS, changing_listeners
 
 READ_ONLY = ("cluster", "rpc", "node")
 SECRET = "******"  # noqa: S105 - what stands in a secret's place
@@ -27,6 +29,11 @@ _CHECKS: Mapping[str, Callable[[Governed, Any], None]] = {
     "log": log_root.check_fixed,
 }
 """What refuses a change that the command line or the environment would override."""
+
+_TURNS: Mapping[str, int] = {LISTENERS.name: -1, AUTHENTICATION.name: 1, DELAYED.name: 2}
+"""Who is put in force before or behind the others: first what may find an address taken, last what forgets logins and
+messages, for these would not come back.
+"""
 
 
 class ConfigsQuery(BaseModel):
@@ -56,6 +63,7 @@ class Zone(Body):
     flapping_detect: FlappingDetect = FlappingDetect()
     force_shutdown: mqtt_root.ForceShutdown = mqtt_root.ForceShutdown()
     force_gc: mqtt_root.ForceGc = mqtt_root.ForceGc()
+    durable_sessions: mqtt_root.DurableSessions = mqtt_root.DurableSessions()
 
 
 # -- all of it
@@ -114,39 +122,52 @@ async def put_configs(call: Call[ChangeQuery, str]) -> Answer:
 
 
 async def _change_all(call: Call[ChangeQuery, str], given: Mapping[str, Any]) -> Answer:
-    """Check everything before anything is put in force."""
-    state, roots = call.state, call.state.configuration.roots
-    steps: list[tuple[str, Callable[[], Awaitable[object]]]] = []
-    wrong: dict[str, object] = {}
-    for name, value in given.items():
-        root = roots[name]
-        try:
-            if root is LISTENERS:
-                steps.append((name, await change_tree(call, value, replace=call.query.mode == "replace")))
-            else:
-                checked = _checked(state, root, value, call.query.mode)
-                steps.append((name, _putting(call, root, checked)))
-        except ValidationError as error:
-            wrong[name] = _problem(name, error)
-        except ApiError as error:
-            wrong[name] = {"kind": "validation_error", "path": name, "reason": error.message}
-    if wrong:
-        return _wrong(wrong)
-    for name, step in steps:
-        try:
-            await step()
-        except ApiError as error:
-            wrong[name] = {"kind": "update_failed", "path": name, "reason": error.message}
-        except StoreError as error:
-            known = from_store(error)
-            if known is None:
-                raise
-            wrong[name] = {"kind": "update_failed", "path": name, "reason": known.message}
+    """Put all of it in force, or nothing: it is checked as a whole first, and undone where a part fails then."""
+    state, replace = call.state, call.query.mode == "replace"
+    try:
+        touched = set(ids_of(given[LISTENERS.name])) if LISTENERS.name in given else set[str]()
+    except ApiError as error:
+        return _wrong({LISTENERS.name: _refusal("validation_error", LISTENERS.name, error)})
+    if replace and LISTENERS.name in given:
+        touched |= state.configuration.get(LISTENERS).changed.keys()
+    async with changing_listeners(call, *touched) as changes:
+        values: dict[str, Any] = {}
+        wrong: dict[str, object] = {}
+        for name, value in given.items():
+            root = state.configuration.roots[name]
+            try:
+                if root is LISTENERS:
+                    values[name] = await read_tree(state, value, replace=replace)
+                else:
+                    values[name] = _checked(state, root, value, call.query.mode)
+            except ValidationError as error:
+                wrong[name] = _problem(name, error)
+            except ApiError as error:
+                wrong[name] = _refusal("validation_error", name, error)
+        if not wrong:
+            wrong = await _put_all(state, changes, values)
     return _wrong(wrong) if wrong else Answer(b"", 200)
 
 
-def _putting(call: Call[Any, Any], root: Root[Any], value: Any) -> Callable[[], Awaitable[object]]:
-    return lambda: call.state.configuration.put(root, value, **call.origin)
+async def _put_all(state: ApiState, changes: Changes, values: Mapping[str, Any]) -> dict[str, object]:
+    """Put values in force; returns what is wrong with the first that fails, and then all is as it was."""
+    for name in sorted(values, key=lambda name: _TURNS.get(name, 0)):
+        try:
+            await changes.put(state.configuration.roots[name], values[name])
+        except ApiError as error:
+            await changes.undo()
+            return {name: _refusal("update_failed", name, error)}
+        except StoreError as error:
+            await changes.undo()
+            known = from_store(error)
+            if known is None:
+                raise
+            return {name: _refusal("update_failed", name, known)}
+    return {}
+
+
+def _refusal(kind: str, name: str, error: ApiError) -> dict[str, object]:
+    return {"kind": kind, "path": name, "reason": error.message}
 
 
 def _wrong(errors: object) -> Answer:
@@ -234,8 +255,13 @@ async def put_zone(call: Call[None, Zone]) -> dict[str, Any]:
     ]
     for root, value in sent:
         check_fixed(call.state, root, value)
-    for root, value in sent:
-        await call.state.configuration.put(root, value, **call.origin)
+    async with call.state.configuration.changing(**call.origin) as changes:
+        try:
+            for root, value in sent:
+                await changes.put(root, value)
+        except (ApiError, StoreError):
+            await changes.undo()
+            raise
     return await get_zone(cast("Call[None, None]", call))
 
 
@@ -262,8 +288,8 @@ async def reset_root(call: Call[ResetQuery, None]) -> Answer:
     for place in reversed(places):
         given = {place: given}
     try:
-        value = _checked(call.state, root, given, "merge")
-        await call.state.configuration.put(root, value, **call.origin)
+        async with call.state.configuration.changing(**call.origin) as changes:
+            await changes.put(root, _checked(call.state, root, given, "merge"))
     except ValidationError as error:
         raise ApiError(400, "REST_FAILED", str(_problem(name, error)["reason"])) from None
     except ApiError as error:

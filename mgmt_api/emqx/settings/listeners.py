@@ -1,7 +1,8 @@
 """The broker's listeners: what there is, and what is made of it while the broker runs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from amqtt.errors import BrokerError
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from ....broker.listeners.bound_listener import BoundListener
 from ....broker.listeners.definition import ListenerDefinition
-from ...configuration import Governed, Root
+from ...configuration import Changes, Governed, Root
 from ...decoding import describe_problems
 from ...errors import ApiError, bad_request
 from ...routes import Answer, Call
@@ -129,7 +130,7 @@ async def list_types(call: Call[None, None]) -> list[TypeRow]:
 
 async def get_listener(call: Call[None, None]) -> Listener:
     """Show one listener."""
-    return _show(call.state, _find(call))
+    return _show(call.state, _find(call.state, call.path["id"]))
 
 
 def _row(state: ApiState, definition: ListenerDefinition) -> ListenerRow:
@@ -172,13 +173,12 @@ def _connections(state: ApiState, definition: ListenerDefinition) -> int:
     return listener.limits.open if isinstance(listener, BoundListener) else 0
 
 
-def _find(call: Call[Any, Any]) -> ListenerDefinition:
-    """Give the listener that the path names; raises `ApiError` 400 for what is no id, 404 where there is none."""
-    listener_id = call.path["id"]
+def _find(state: ApiState, listener_id: str) -> ListenerDefinition:
+    """Give a listener; raises `ApiError` 400 for what is no id, 404 where there is none."""
     kind, colon, name = listener_id.partition(":")
     if not colon or not name or kind not in (*KINDS, "quic"):
         raise bad_request("id: must be TYPE:NAME, the type one of tcp, ssl, ws and wss")
-    for definition in shown_definitions(call.state):
+    for definition in shown_definitions(state):
         if definition.listener_id == listener_id:
             return definition
     raise ApiError(404, "BAD_LISTENER_ID", f"Listener not found: {listener_id[:300]}")
@@ -194,100 +194,99 @@ async def create_listener(call: Call[None, NewListener]) -> Listener:
         raise bad_request("name: must be letters, digits, - and _", "BAD_LISTENER_ID")
     listener_id = f"{body.type}:{body.name}"
     given = StoredListener.model_validate(body.model_dump(exclude_unset=True, exclude=set(ONLY_SENT)))
-    stored = await keep_files(state, listener_id, settled(body.type, given))
-
-    def change(before: ChangedListeners) -> ChangedListeners:
+    async with changing_listeners(call, listener_id) as changes:
         present = shown_definitions(state)
         if any(each.listener_id == listener_id for each in present):
             raise bad_request(f"Listener exists already: {listener_id}", "BAD_LISTENER_ID")
         if len(present) >= MAX_LISTENERS:
             raise bad_request(f"there are {MAX_LISTENERS} listeners already, and no more are allowed")
+        stored = await keep_files(state, listener_id, settled(body.type, given))
+        before = state.configuration.get(LISTENERS)
         kept = [each for each in before.deleted if each != listener_id]
-        return ChangedListeners(changed={**before.changed, listener_id: stored}, deleted=kept)
-
-    await _change(call, change)
-    return _show(state, _present(state, listener_id))
+        changed = {**before.changed, listener_id: stored}
+        await changes.put(LISTENERS, ChangedListeners(changed=changed, deleted=kept))
+        return _show(state, _find(state, listener_id))
 
 
 async def update_listener(call: Call[None, ListenerBody]) -> Listener:
     """Change what is given of a listener; its connections stay unless it needs another address or handshake."""
-    definition, body, state = _find(call), call.body, call.state
-    listener_id = definition.listener_id
-    for field, own in (("id", listener_id), ("type", definition.kind), ("name", definition.name)):
-        if getattr(body, field) not in (None, own):
-            raise bad_request(f"{field}: is not the one in the path", "BAD_LISTENER_ID")
-    stored = await _merged(state, definition, body)
-    await _change(call, lambda before: _with(before, listener_id, stored))
-    await asyncio.to_thread(forget_certificates, stored.ssl_options, listener_id, state.data_dir)
-    return _show(state, _present(state, listener_id))
+    body, state, listener_id = call.body, call.state, call.path["id"]
+    async with changing_listeners(call, listener_id) as changes:
+        definition = _find(state, listener_id)
+        for field, own in (("id", listener_id), ("type", definition.kind), ("name", definition.name)):
+            if getattr(body, field) not in (None, own):
+                raise bad_request(f"{field}: is not the one in the path", "BAD_LISTENER_ID")
+        await _put(state, changes, listener_id, await _merged(state, definition, body))
+        return _show(state, _find(state, listener_id))
 
 
 async def delete_listener(call: Call[None, None]) -> None:
     """Close a listener and its connections, and forget it."""
-    definition = _find(call)
-    listener_id = definition.listener_id
-    configured = {each.listener_id for each in call.state.broker.configured_listeners.values()}
-
-    def change(before: ChangedListeners) -> ChangedListeners:
-        _find(call)
+    state, listener_id = call.state, call.path["id"]
+    configured = {each.listener_id for each in state.broker.configured_listeners.values()}
+    async with changing_listeners(call, listener_id) as changes:
+        _find(state, listener_id)
+        before = state.configuration.get(LISTENERS)
         changed = {key: each for key, each in before.changed.items() if key != listener_id}
         deleted = [listener_id] if listener_id in configured else []
-        return ChangedListeners(changed=changed, deleted=[*before.deleted, *deleted])
-
-    await _change(call, change)
-    await asyncio.to_thread(forget_certificates, None, listener_id, call.state.data_dir)
+        await changes.put(LISTENERS, ChangedListeners(changed=changed, deleted=[*before.deleted, *deleted]))
 
 
 async def start_listener(call: Call[None, None]) -> Answer:
     """Open a listener; nothing happens where it is open."""
-    await _enable(call, True)
+    async with changing_listeners(call) as changes:
+        await _enable(call.state, changes, _find(call.state, call.path["id"]), True)
     return _DONE
 
 
 async def stop_listener(call: Call[None, None]) -> Answer:
     """Close a listener and its connections; nothing happens where it is closed."""
-    await _enable(call, False)
+    async with changing_listeners(call) as changes:
+        await _enable(call.state, changes, _find(call.state, call.path["id"]), False)
     return _DONE
 
 
 async def restart_listener(call: Call[None, None]) -> Answer:
     """Close a listener and its connections and open it anew."""
-    definition = _find(call)
-    if not definition.enabled:
-        await _enable(call, True)
-        return _DONE
-    try:
-        await call.state.broker.listeners.restart(definition.key)
-    except BrokerError as error:
-        raise bad_request(str(error)) from error
+    state, listener_id = call.state, call.path["id"]
+    async with changing_listeners(call) as changes:
+        definition = _find(state, listener_id)
+        if not definition.enabled:
+            await _enable(state, changes, definition, True)
+            return _DONE
+        try:
+            await state.broker.listeners.restart(definition.key)
+        except BrokerError as error:
+            raise bad_request(str(error)) from error
     return _DONE
 
 
-async def _enable(call: Call[None, None], enable: bool) -> None:
-    definition, state = _find(call), call.state
+@asynccontextmanager
+async def changing_listeners(call: Call[Any, Any], *listener_ids: str) -> AsyncGenerator[Changes]:
+    """Keep everybody else from changing listeners; afterwards these have no certificates' files but those they name."""
+    state = call.state
+    async with state.configuration.changing(**call.origin) as changes:
+        try:
+            yield changes
+        finally:
+            changed = state.configuration.get(LISTENERS).changed
+            for listener_id in listener_ids:
+                stored = changed.get(listener_id)
+                options = None if stored is None else stored.ssl_options
+                await asyncio.to_thread(forget_certificates, options, listener_id, state.data_dir)
+
+
+async def _enable(state: ApiState, changes: Changes, definition: ListenerDefinition, enable: bool) -> None:
     if definition.enabled is enable and (_address(state, definition) is not None) is enable:
         return
-
-    def change(before: ChangedListeners) -> ChangedListeners:
-        stored = stored_of(state, _find(call)).model_copy(update={"enable": enable})
-        return _with(before, definition.listener_id, stored)
-
-    await _change(call, change)
+    stored = stored_of(state, definition).model_copy(update={"enable": enable})
+    await _put(state, changes, definition.listener_id, stored)
 
 
-async def _change(call: Call[Any, Any], change: Callable[[ChangedListeners], ChangedListeners]) -> None:
-    await call.state.configuration.change(LISTENERS, change, **call.origin)
-
-
-def _with(before: ChangedListeners, listener_id: str, stored: StoredListener) -> ChangedListeners:
-    return ChangedListeners(changed={**before.changed, listener_id: stored}, deleted=before.deleted)
-
-
-def _present(state: ApiState, listener_id: str) -> ListenerDefinition:
-    for definition in shown_definitions(state):
-        if definition.listener_id == listener_id:
-            return definition
-    raise ApiError(404, "BAD_LISTENER_ID", f"Listener not found: {listener_id}")  # deleted by somebody else meanwhile
+async def _put(state: ApiState, changes: Changes, listener_id: str, stored: StoredListener) -> None:
+    before = state.configuration.get(LISTENERS)
+    changed = {**before.changed, listener_id: stored}
+    await changes.put(LISTENERS, ChangedListeners(changed=changed, deleted=before.deleted))
 
 
 async def _merged(state: ApiState, definition: ListenerDefinition, body: ListenerBody) -> StoredListener:
@@ -296,12 +295,8 @@ async def _merged(state: ApiState, definition: ListenerDefinition, body: Listene
     given = body.model_dump(exclude_unset=True, exclude_none=True, exclude=set(ONLY_SENT))
     if given.get("bind") == shown_bind(before, _address(state, definition)):
         given["bind"] = before.bind
-    elif (
-        "bind" in given
-        and given["bind"] != before.bind
-        and "bind" in fixed_keys(state.configuration.governed, definition.key)
-    ):
-        raise bad_request("bind: is given on the command line or in the environment, which the API cannot override")
+    else:
+        check_bind(state, definition, before.bind, given.get("bind", before.bind))
     if given.get("ssl_options", {}).get("password") == SECRET:
         del given["ssl_options"]["password"]
     whole = overlay(before.model_dump(exclude_none=True), given)
@@ -310,6 +305,12 @@ async def _merged(state: ApiState, definition: ListenerDefinition, body: Listene
     except ValidationError as error:
         raise bad_request(describe_problems(error, "body")) from None
     return await keep_files(state, definition.listener_id, settled(definition.kind, stored))
+
+
+def check_bind(state: ApiState, definition: ListenerDefinition, present: str, wanted: object) -> None:
+    """Raise `ApiError` 400 for another address where the command line or the environment give one."""
+    if wanted != present and "bind" in fixed_keys(state.configuration.governed, definition.key):
+        raise bad_request("bind: is given on the command line or in the environment, which the API cannot override")
 
 
 def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

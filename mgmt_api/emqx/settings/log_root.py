@@ -26,6 +26,7 @@ FILE_NAME = "wardenmq.log"
 _FOLDER = "log"
 
 Level = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency", "all"]
+PayloadEncode = Literal["text", "hex", "hidden"]
 _LEVELS: dict[str, int] = {
     "all": logging.DEBUG,
     "debug": logging.DEBUG,
@@ -48,7 +49,7 @@ class Console(Body):
     formatter: Literal["text", "json"] = "text"
     timestamp_format: Literal["auto", "epoch", "rfc3339"] = "auto"
     time_offset: Literal["system"] = "system"
-    payload_encode: Literal["hidden"] = Field(default="hidden", description="No payload is ever logged")
+    payload_encode: PayloadEncode = Field(default="hidden", description="Kept and shown; no payload is ever logged")
 
 
 class LogFile(Body):
@@ -60,7 +61,7 @@ class LogFile(Body):
     formatter: Literal["text", "json"] = "text"
     timestamp_format: Literal["auto", "epoch", "rfc3339"] = "auto"
     time_offset: Literal["system"] = "system"
-    payload_encode: Literal["hidden"] = "hidden"
+    payload_encode: PayloadEncode = "hidden"
     rotation_count: Annotated[int, Field(ge=1, le=128)] = 10
     rotation_size: ByteSize | Literal["infinity"] = "50MB"
 

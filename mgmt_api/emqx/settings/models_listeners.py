@@ -48,7 +48,7 @@ def _bind(value: Any) -> Any:
     if isinstance(value, str):
         text = f":{value}" if value.isdigit() else value
         address = read_address(text, default_port=0, socket_mode=0)
-        if not isinstance(address, TcpAddress) or ":" not in text:
+        if not isinstance(address, TcpAddress) or not text.rpartition(":")[2].isdigit():
             raise ValueError("must be PORT, :PORT or HOST:PORT")
         return text
     return value
@@ -84,6 +84,16 @@ class TcpOptions(Body):
     keepalive: Annotated[str, Field(max_length=64)] = "none"
 
 
+class Ocsp(Body):
+    """Stapled answers about a certificate, of which there are none; kept and shown."""
+
+    enable_ocsp_stapling: Literal[False] = False
+    responder_url: Text | None = None
+    issuer_pem: Pem | None = None
+    refresh_interval: Duration = "5m"
+    refresh_http_timeout: Duration = "15s"
+
+
 class SslOptions(Body):
     """Certificates of a listener, and what it asks of its clients'."""
 
@@ -110,6 +120,7 @@ class SslOptions(Body):
     handshake_timeout: Duration = "15s"
     gc_after_handshake: bool = False
     enable_crl_check: Literal[False] = False
+    ocsp: Ocsp | None = None
 
     @field_validator("client_renegotiation")
     @classmethod
@@ -118,12 +129,25 @@ class SslOptions(Body):
         return False if value else value
 
 
+class DeflateOptions(Body):
+    """How EMQX compresses; kept and shown, for nothing is compressed here."""
+
+    level: Literal["none", "default", "best_compression", "best_speed"] | None = None
+    mem_level: Annotated[int, Field(ge=1, le=9)] = 8
+    strategy: Literal["default", "filtered", "huffman_only", "rle"] = "default"
+    server_context_takeover: Literal["takeover", "no_takeover"] = "takeover"
+    client_context_takeover: Literal["takeover", "no_takeover"] = "takeover"
+    server_max_window_bits: Annotated[int, Field(ge=8, le=15)] = 15
+    client_max_window_bits: Annotated[int, Field(ge=8, le=15)] = 15
+
+
 class WebSocketOptions(Body):
     """The HTTP side of a WebSocket listener."""
 
     mqtt_path: Annotated[str, Field(pattern=r"^/[!-~]{0,254}$")] = "/mqtt"
     mqtt_piggyback: Literal["multiple"] = "multiple"
     compress: Literal[False] = False
+    deflate_opts: DeflateOptions | None = None
     idle_timeout: Duration = "7200s"
     max_frame_size: Literal["infinity"] = "infinity"
     fail_if_no_subprotocol: Literal[True] = True
@@ -222,6 +246,14 @@ class _Sockets(TypedDict):
     keepalive: str
 
 
+class _Ocsp(TypedDict):
+    enable_ocsp_stapling: bool
+    responder_url: NotRequired[str]
+    issuer_pem: NotRequired[str]
+    refresh_interval: str
+    refresh_http_timeout: str
+
+
 class _Tls(TypedDict):
     cacertfile: NotRequired[str]
     cacerts: bool
@@ -242,12 +274,24 @@ class _Tls(TypedDict):
     handshake_timeout: str
     gc_after_handshake: bool
     enable_crl_check: bool
+    ocsp: NotRequired[_Ocsp]
+
+
+class _Deflate(TypedDict):
+    level: NotRequired[str]
+    mem_level: int
+    strategy: str
+    server_context_takeover: str
+    client_context_takeover: str
+    server_max_window_bits: int
+    client_max_window_bits: int
 
 
 class _Web(TypedDict):
     mqtt_path: str
     mqtt_piggyback: str
     compress: bool
+    deflate_opts: NotRequired[_Deflate]
     idle_timeout: str
     max_frame_size: str
     fail_if_no_subprotocol: bool

@@ -5,7 +5,6 @@ have no effect.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -19,7 +18,9 @@ from .flapping_root import FLAPPING_DETECT
 
 Infinity = Literal["infinity"]
 Disabled = Literal["disabled"]
-Count = Annotated[int, Field(ge=0, le=100_000_000)]
+_MANY = 100_000_000
+_MOST_MULTIPLIER = 100
+Count = Annotated[int, Field(ge=0, le=_MANY)]
 Strategy = Literal["random", "round_robin", "round_robin_per_group", "sticky", "local", "hash_topic", "hash_clientid"]
 _STRATEGIES: Mapping[str, str] = {"local": "random", "round_robin_per_group": "round_robin"}
 """With one node every member is local."""
@@ -43,7 +44,7 @@ class Mqtt(Body):
     strict_mode: Literal[False] = False
     response_information: Annotated[str, Field(max_length=1_024)] = ""
     server_keepalive: Annotated[int, Field(ge=1, le=65_535)] | Disabled = "disabled"
-    keepalive_multiplier: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 1.5
+    keepalive_multiplier: Annotated[float, Field(ge=1, le=_MOST_MULTIPLIER, allow_inf_nan=False)] = 1.5
     keepalive_check_interval: Literal["30s"] = "30s"
     retry_interval: Infinity = "infinity"
     use_username_as_clientid: bool = False
@@ -61,7 +62,7 @@ class Mqtt(Body):
     mqueue_store_qos0: Literal[False] = False
     max_mqueue_len: Count | Infinity = 1_000
     max_inflight: Annotated[int, Field(ge=1, le=65_535)] = 32
-    max_subscriptions: Annotated[int, Field(ge=1, le=100_000_000)] | Infinity = 10_000
+    max_subscriptions: Annotated[int, Field(ge=1, le=_MANY)] | Infinity = 10_000
     upgrade_qos: Literal[False] = False
     await_rel_timeout: Literal["300s"] = "300s"
 
@@ -82,7 +83,7 @@ def _unless(value: int, none: int, word: Any) -> Any:
 
 
 def describe(settings: MqttSettings) -> Mqtt:
-    """Put the engine's settings into EMQX's words."""
+    """Put the engine's settings into EMQX's words, what is beyond their bounds as the nearest that is not."""
     kept = settings.session_expiry_interval
     return Mqtt(
         idle_timeout=_duration(settings.connect_timeout),
@@ -97,14 +98,14 @@ def describe(settings: MqttSettings) -> Mqtt:
         ignore_loop_deliver=settings.ignore_loop_deliver,
         response_information=settings.response_information,
         server_keepalive=_unless(settings.server_keepalive, 0, "disabled"),
-        keepalive_multiplier=settings.keepalive_multiplier,
+        keepalive_multiplier=min(settings.keepalive_multiplier, _MOST_MULTIPLIER),
         use_username_as_clientid=settings.use_username_as_clientid,
         session_expiry_interval=_duration(kept) if kept else "infinity",
         max_awaiting_rel=_unless(settings.max_awaiting_rel, 65_535, "infinity"),
         max_qos_allowed=settings.max_qos_allowed,
-        max_mqueue_len=_unless(settings.max_mqueue_len, 0, "infinity"),
+        max_mqueue_len=_unless(min(settings.max_mqueue_len, _MANY), 0, "infinity"),
         max_inflight=settings.max_inflight,
-        max_subscriptions=_unless(settings.max_subscriptions, 0, "infinity"),
+        max_subscriptions=_unless(min(settings.max_subscriptions, _MANY), 0, "infinity"),
     )
 
 
@@ -139,17 +140,21 @@ def changes(value: Mqtt) -> dict[str, Any]:
 
 
 def _apply(governed: Governed, value: Mqtt) -> None:
-    fixed = fixed_settings(governed)
-    governed.broker.change_settings(**{name: each for name, each in changes(value).items() if name not in fixed})
+    fixed, present = fixed_settings(governed), _present(governed)
+    told = changes(value).items()
+    governed.broker.change_settings(
+        **{name: each for name, each in told if name not in fixed and each != present[name]}
+    )
+
+
+def _present(governed: Governed) -> dict[str, Any]:
+    """Give the engine's settings as values say them: a value that was read and comes back changes nothing."""
+    return changes(describe(governed.broker.settings))
 
 
 def _complete(governed: Governed, value: Mqtt) -> Mqtt:
     """Show what the command line and the environment say where they say something else than what is stored."""
-    told = changes(value)
-    shown, present = describe(governed.broker.settings), asdict(governed.broker.settings)
-    if all(present[name] == each for name, each in told.items()):
-        return value
-    return shown
+    return value if changes(value) == _present(governed) else describe(governed.broker.settings)
 
 
 def fixed_settings(governed: Governed) -> frozenset[str]:
@@ -160,7 +165,7 @@ def fixed_settings(governed: Governed) -> frozenset[str]:
 
 def check_fixed(governed: Governed, value: Mqtt) -> None:
     """Raise `ApiError` 403 for a value that the command line or the environment override."""
-    present = asdict(governed.broker.settings)
+    present = _present(governed)
     for name, each in changes(value).items():
         sent = _FIELDS.get(name, name) in value.model_fields_set
         if sent and name in fixed_settings(governed) and each != present[name]:
@@ -170,7 +175,7 @@ def check_fixed(governed: Governed, value: Mqtt) -> None:
 def _duration(value: float) -> str:
     if value and value % 3_600 == 0:
         return f"{int(value // 3_600)}h"
-    return f"{int(value)}s" if value == int(value) else f"{round(value * 1_000)}ms"
+    return f"{int(value)}s" if value == int(value) else f"{max(1, round(value * 1_000))}ms"
 
 
 def _size(value: int) -> str:
@@ -196,6 +201,18 @@ class ForceGc(Body):
     bytes: ByteSize = "16MB"
 
 
+class DurableSessions(Body):
+    """EMQX's other kind of sessions; here all that are persistent outlive the broker, by the setting `durability`."""
+
+    enable: Literal[False] = False
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100
+    idle_poll_interval: Duration = "10s"
+    heartbeat_interval: Duration = "5000ms"
+    session_gc_interval: Duration = "10m"
+    session_gc_batch_size: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100
+    message_retention_period: Duration = "1d"
+
+
 class SessionRegistryConf(Body):
     """The registry of sessions, which there always is."""
 
@@ -211,9 +228,21 @@ def _nothing(governed: Governed, value: object) -> None:
     """Accept a value whose only effect is to be shown."""
 
 
-MQTT: Root[Mqtt] = Root("mqtt", Mqtt, lambda governed: describe(governed.broker.settings), _apply, complete=_complete)
+MQTT: Root[Mqtt] = Root(
+    "mqtt",
+    Mqtt,
+    lambda governed: describe(governed.broker.settings),
+    _apply,
+    complete=_complete,
+    partial=True,
+)
 FORCE_SHUTDOWN: Root[ForceShutdown] = Root("force_shutdown", ForceShutdown, lambda _: ForceShutdown(), _nothing)
 FORCE_GC: Root[ForceGc] = Root("force_gc", ForceGc, lambda _: ForceGc(), _nothing)
+DURABLE_SESSIONS: Root[DurableSessions] = Root(
+    "durable_sessions", DurableSessions, lambda _: DurableSessions(), _nothing
+)
 BROKER: Root[SessionRegistryConf] = Root("broker", SessionRegistryConf, lambda _: SessionRegistryConf(), _keep_history)
-ZONE: Mapping[str, Root[Any]] = {root.name: root for root in (MQTT, FLAPPING_DETECT, FORCE_SHUTDOWN, FORCE_GC)}
+ZONE: Mapping[str, Root[Any]] = {
+    root.name: root for root in (MQTT, FLAPPING_DETECT, FORCE_SHUTDOWN, FORCE_GC, DURABLE_SESSIONS)
+}
 """The parts of `global_zone`."""

@@ -1,4 +1,4 @@
-"""Retained messages as rows of a backup: an object in a line, then the bytes of properties and payload, a line's end."""
+"""Retained messages as rows of a backup: a line with an object, the bytes of properties and payload, a line's end."""
 
 from typing import NamedTuple
 
@@ -17,13 +17,9 @@ _FIELDS = ("topic", "qos", "sender", "published_at", "expires_at", "properties",
 
 
 class Head(NamedTuple):
-    """Say what a message is, and how many bytes of it follow."""
+    """Hold a line, and say how many bytes follow it."""
 
-    topic: str
-    qos: int
-    sender: str
-    published_at: float
-    expires_at: float | None
+    row: Row
     properties: int
     payload: int
 
@@ -50,37 +46,29 @@ def retained_row(message: Message) -> list[bytes]:
 
 
 def read_head(given: object) -> Head:
-    """Read the line; raises Invalid."""
+    """Read of the line what says where the next one begins; raises Invalid."""
     row = Row(given, _FIELDS)
-    return Head(
-        row.text("topic"),
-        row.number("qos", 2),
-        row.text("sender", ""),
-        row.moment("published_at") or 0.0,
-        row.moment("expires_at"),
-        row.number("properties", _MAX_SIZE),
-        row.number("payload", _MAX_SIZE),
-    )
+    return Head(row, row.number("properties", _MAX_SIZE), row.number("payload", _MAX_SIZE))
 
 
 def read_retained(head: Head, data: bytes, max_levels: int) -> Message:
     """Make the message of what was read; raises Invalid for one that no client could have published."""
-    properties, payload = data[: head.properties], data[head.properties : -1]
+    row, properties, payload = head.row, data[: head.properties], data[head.properties : -1]
+    topic, sender = row.text("topic"), row.text("sender", "")
     try:
-        check_name(head.topic, max_levels)
-        sender = head.sender.encode()
+        check_name(topic, max_levels)
         known = decode_publish_properties(properties)
-    except (InvalidTopic, MalformedPacket, ProtocolError, UnicodeError):
-        raise Invalid("This is no message: its topic, sender or properties are not as MQTT has them.") from None
-    if head.topic.startswith(OWN) or not payload or known.forwarded != properties or len(sender) > MAX_NAME_BYTES:
+    except (InvalidTopic, MalformedPacket, ProtocolError):
+        raise Invalid("This is no message: its topic or its properties are not as MQTT has them.") from None
+    if topic.startswith(OWN) or not payload or known.forwarded != properties or len(sender.encode()) > MAX_NAME_BYTES:
         raise Invalid("This is no message that could be retained.")
     return Message(
-        head.topic,
+        topic,
         payload,
-        head.qos,
+        row.number("qos", 2),
         True,
-        head.sender,
+        sender,
         properties=properties,
-        expires_at=head.expires_at,
-        published_at=head.published_at,
+        expires_at=row.moment("expires_at"),
+        published_at=row.moment("published_at") or 0.0,
     )

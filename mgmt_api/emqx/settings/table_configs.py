@@ -3,8 +3,8 @@
 from typing import Any
 
 from ...configuration import Root
-from ...dashboard_settings import DASHBOARD
 from ...routes import Route
+from ..dashboard.dashboard_settings import DASHBOARD
 from ..node.alarm_settings import ALARM
 from ..node.sys_topics import SYS_TOPICS
 from ..node.sysmon import SYSMON

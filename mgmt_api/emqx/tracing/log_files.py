@@ -37,7 +37,7 @@ def read_part(path: Path | None, position: int, most: int) -> Part:
             data = file.read(min(most, MAX_PART))
             if data:
                 data += file.read(_missing(data))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Part("", 0)
     return Part(data.decode("utf-8", "replace"), position + len(data))
 
@@ -63,6 +63,6 @@ def archive(path: Path, name: str) -> bytes | None:
         ):
             while data := file.read(MAX_PART):
                 entry.write(data)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return packed.getvalue()

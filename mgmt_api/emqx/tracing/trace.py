@@ -40,7 +40,8 @@ async def create_trace(call: Call[None, NewTrace]) -> TraceRow:
     except BaseException:
         await traces.remove(trace.name)
         raise
-    return (await asyncio.to_thread(_rows, traces, [trace], call.state.node))[0]
+    made = traces.get(trace.name) or trace  # stopped already, where its file cannot be made
+    return (await asyncio.to_thread(_rows, traces, [made], call.state.node))[0]
 
 
 async def delete_traces(call: Call[None, None]) -> None:

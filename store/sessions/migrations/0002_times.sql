@@ -6,6 +6,9 @@ ALTER TABLE retained ADD COLUMN published_at REAL DEFAULT 0.0;
 -- The filter that the client asked for, where that was rewritten; else ''. NULL where the server subscribed the client.
 ALTER TABLE subscriptions ADD COLUMN asked TEXT DEFAULT '';
 
+-- What the token says that the client came with, as JSON; NULL without a token.
+ALTER TABLE sessions ADD COLUMN rights TEXT;
+
 -- Messages that wait to be published: on $delayed/... topics, here under the real one. `delay` are the seconds that were
 -- asked for.
 CREATE TABLE delayed (

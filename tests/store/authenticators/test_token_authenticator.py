@@ -182,3 +182,19 @@ def test_rights_of_the_same_rules_are_compiled_once() -> None:
     reader = TokenRightsReader()
     assert reader.read([RULE]) is reader.read([dict(RULE)])
     assert reader.read([RULE]) is not reader.read([RULE, RULE])
+
+
+@pytest.mark.parametrize("claim", [None, {"pub": ["t/é"]}, [RULE], [RULE | {"ipaddr": "10.0.0.0/8", "retain": True}]])
+def test_rights_are_the_same_again_by_their_text(claim: object) -> None:
+    reader = TokenRightsReader()
+    rights = reader.read(claim)
+    assert reader.restore(rights.text) is rights
+    again = TokenRightsReader().restore(rights.text)
+    assert (again.text, again.final, again.policy is None) == (rights.text, rights.final, rights.policy is None)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"publish": ["t"]}', "[" * 100_000, "\ud800"])
+def test_rights_that_cannot_be_read_any_more_allow_nothing(text: str) -> None:
+    rights = TokenRightsReader().restore(text)
+    assert (rights.final, rights.text) == (True, text)
+    assert rights.policy is not None and rights.policy.operations == 0

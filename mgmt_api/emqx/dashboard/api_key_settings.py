@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..store.bootstrap_keys import load_bootstrap_file
-from .configuration import Configuration, Governed, Root
-from .limits import Body
+from ....store.bootstrap_keys import load_bootstrap_file
+from ...configuration import Configuration, Governed, Root
+from ...limits import Body
 
 
 class ApiKeySettings(Body):

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from logging import getLogger
 
-from ..broker.broker import Broker
+from ....broker.broker import Broker
 
 _logger = getLogger(__name__)
 _MAX_SIZE = 1 << 20

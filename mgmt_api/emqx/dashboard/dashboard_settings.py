@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from .configuration import Configuration, Governed, Root
-from .errors import ApiError
-from .limits import Body
-from .quantities import Duration, seconds
+from ...configuration import Configuration, Governed, Root
+from ...errors import ApiError
+from ...limits import Body
+from ...quantities import Duration, seconds
 
 _HIDDEN = "******"
 _BACKLOG = 128
@@ -74,7 +74,13 @@ def _complete(governed: Governed, value: Dashboard) -> Dashboard:
 def _bound(governed: Governed) -> DashboardListeners:
     bind = governed.settings.bind
     http = HttpListener(
-        bind=bind, num_acceptors=1, backlog=_BACKLOG, inet6=bind.startswith("["), ipv6_v6only=False, proxy_header=False
+        bind=bind,
+        num_acceptors=1,
+        max_connections=governed.settings.max_connections,
+        backlog=_BACKLOG,
+        inet6=bind.startswith("["),
+        ipv6_v6only=False,
+        proxy_header=False,
     )
     return DashboardListeners(http=http, https=HttpsListener(bind="0"))
 

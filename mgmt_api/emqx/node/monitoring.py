@@ -6,9 +6,10 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..broker.broker import Broker
-from ..store.history import HistoryStore
-from ..store.history.monitor_samples import MonitorSamples
+from ....broker.broker import Broker
+from ....store.history import HistoryStore
+from ....store.history.monitor_samples import MonitorSamples
+from ...state import Part
 from .certificate_dates import CertificateDates
 from .sampling import Sampler
 
@@ -99,3 +100,7 @@ async def _cancel(*tasks: asyncio.Task[None]) -> None:
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(outcome, Exception):
             _logger.error("What watches over the broker has failed", exc_info=outcome)
+
+
+MONITORING: Part[Monitoring] = Part(lambda state: Monitoring(state.broker, state.history, state.data_dir))
+"""What sees how the broker fares, while the application runs."""

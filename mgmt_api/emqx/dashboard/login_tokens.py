@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from ..store.credentials.stored_secrets import digest, generate_token
-from ..store.dashboard_users import DashboardUser, DashboardUsers
+from ....store.credentials.stored_secrets import digest, generate_token
+from ....store.dashboard_users import DashboardUser, DashboardUsers
+from ...state import Part
 
 MAX_TOKENS = 10_000
 MAX_PER_USER = 100
@@ -75,3 +76,7 @@ class LoginTokens:
     def end(self, token: str) -> None:
         """Log out."""
         self._logins.pop(digest(token.encode(errors="surrogatepass")), None)
+
+
+TOKENS: Part[LoginTokens] = Part(lambda state: LoginTokens(state.directory.dashboard_users))
+"""Who is logged in."""

@@ -1,11 +1,16 @@
-"""What the machine and the process say about themselves, read with psutil."""
+"""What the machine and the process say about themselves, read with psutil.
+
+Where one cannot be read, for there is no file left to open or the platform hides it, it is None: nobody fails for it.
+"""
 
 import shutil
 from pathlib import Path
 
 import psutil
 
-from .host import load_averages
+from ...host import load_averages
+
+_FAILURES = (psutil.Error, OSError)
 
 
 class MachineReadings:
@@ -13,21 +18,26 @@ class MachineReadings:
 
     def __init__(self, data_dir: Path | None = None) -> None:
         self._data_dir = data_dir
-        self._process = psutil.Process()
-        self._last = _processor_times()
+        self._process: psutil.Process | None = None
+        self._last: tuple[float, float] | None = _processor_times()
 
     def cpu(self) -> float | None:
         """Give the share of the machine's processors that was in use since the last call, from 0 to 1."""
-        busy, total = _processor_times()
-        before_busy, before_total = self._last
-        if total <= before_total:
+        before, now = self._last, _processor_times()
+        if now is None:
             return None
-        self._last = busy, total
+        self._last = now
+        if before is None or now[1] <= before[1]:
+            return None
+        (before_busy, before_total), (busy, total) = before, now
         return min(1.0, max(0.0, (busy - before_busy) / (total - before_total)))
 
     def memory(self) -> tuple[int, int] | None:
         """Give the machine's memory and how much of it is in use, bytes."""
-        found = psutil.virtual_memory()
+        try:
+            found = psutil.virtual_memory()
+        except _FAILURES:
+            return None
         return found.total, found.total - found.available
 
     def run_queue(self) -> int:
@@ -36,7 +46,12 @@ class MachineReadings:
 
     def process_memory(self) -> int | None:
         """Give the memory of this process that is in use, bytes."""
-        return self._process.memory_info().rss
+        try:
+            if self._process is None:
+                self._process = psutil.Process()
+            return self._process.memory_info().rss
+        except _FAILURES:
+            return None
 
     def disk(self) -> tuple[int, int] | None:
         """Give the size and the free room of the disk with the data directory, bytes; None without one. Blocks."""
@@ -46,9 +61,12 @@ class MachineReadings:
         return found.total, found.free
 
 
-def _processor_times() -> tuple[float, float]:
+def _processor_times() -> tuple[float, float] | None:
     """Give the seconds for which processors were busy, and all seconds."""
-    times = psutil.cpu_times()
+    try:
+        times = psutil.cpu_times()
+    except _FAILURES:
+        return None
     # what runs as a guest is counted among the user's already
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total - times.idle - getattr(times, "iowait", 0.0), total

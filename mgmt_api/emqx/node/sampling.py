@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from logging import getLogger
 from time import monotonic, time
 
-from ..broker.broker import Broker
-from ..store.errors import StoreError
-from ..store.history.monitor_samples import COUNTS, INTERVAL, MonitorSamples
-from .encoding import SLICE
+from ....broker.broker import Broker
+from ....store.errors import StoreError
+from ....store.history.monitor_samples import COUNTS, INTERVAL, MonitorSamples
+from ...encoding import SLICE
 
 _logger = getLogger(__name__)
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from ...later import Later
+from ...state import Part
+
 FOLDER = Path(__file__).with_name("static") / "swagger-ui"
 PAGE = "index.html"
 _TYPES = {
@@ -42,3 +45,7 @@ def read_swagger_ui() -> SwaggerUi:
             packed = gzip.compress(data, mtime=0) if path.suffix in _PACKED else None
             assets[path.name] = Asset(content_type, data, packed, sha256(data).hexdigest()[:32])
     return assets
+
+
+SWAGGER_UI: Part[Later[SwaggerUi]] = Part(lambda _: Later(read_swagger_ui))
+"""The files, read when somebody asks for one first."""
