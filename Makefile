@@ -18,7 +18,7 @@ run: $(VENV)/run.stamp ## Start the server with its defaults, data in ./data
 	@exec $(BIN)/wardenmq serve --data-dir ./data
 
 test: $(VENV)/dev.stamp ## Run all tests
-	$(BIN)/python -m pytest -q -n $(JOBS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 spec: | $(BIN)/python ## Print which statements of the MQTT standards the code and the tests name
 	$(BIN)/python tests/spec/coverage.py

@@ -1,5 +1,6 @@
 """What all tests share: real server processes that never outlive their test."""
 
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -17,6 +18,12 @@ settings.load_profile("test")
 settings.register_profile("fuzz", max_examples=4_000, deadline=None, suppress_health_check=list(HealthCheck))
 
 Launch = Callable[..., Awaitable[ServerProcess]]
+
+
+def pytest_collection_finish() -> None:
+    """Look through thousands of collected tests for garbage once, not after every test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

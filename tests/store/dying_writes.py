@@ -29,7 +29,7 @@ from wardenmq.store.credentials.stored_secrets import StoredSecret
 from wardenmq.store.directory import Directory
 from wardenmq.store.housekeeping import Housekeeping
 from wardenmq.store.login_values import NewLogin
-from wardenmq.store.records import Change, Group, Role, RoleAcl, Rule
+from wardenmq.store.records import Ban, Change, Group, Role, RoleAcl, Rule
 from wardenmq.store.source_order import BuiltInSource, FileSource
 from wardenmq.store.sources import CacheSettings
 from wardenmq.store.writer import Write, Writer
@@ -134,6 +134,7 @@ WRITES: Mapping[str, Mapping[str, Do]] = {
         "replace_access": lambda d: d.replace_access(_NEW_ACCESS),
         "set_rules": lambda d: d.set_rules("username", "alice", [DENY, ALLOW, ALLOW]),
         "create_rules": lambda d: d.create_rules("clientid", [("dev-2", [ALLOW]), ("dev-3", []), ("dev-4", [DENY])]),
+        "put_rules": lambda d: d.put_rules("clientid", [("dev-1", [ALLOW]), ("dev-5", [DENY])]),
         "add_rule": lambda d: d.add_rule("username", "alice", DENY, first=True),
         "delete_rules": lambda d: d.delete_rules("username", "alice"),
         "delete_all_rules": lambda d: d.delete_all_rules(),
@@ -208,6 +209,7 @@ WRITES: Mapping[str, Mapping[str, Do]] = {
         "bans.create": lambda d: d.bans.create("username", "mallory", until=LATER + 60),
         "bans.create anew": lambda d: d.bans.create("peerhost_net", "10.0.0.0/8"),
         "bans.create expression": lambda d: d.bans.create("username_re", "^guest"),
+        "bans.put": lambda d: d.bans.put([Ban("clientid", "evil", reason="again"), Ban("username", "mallory")]),
         "bans.delete": lambda d: d.bans.delete("clientid", "evil"),
         "bans.delete_all": lambda d: d.bans.delete_all(),
         "bans.sweep": lambda d: d.bans.sweep(),

@@ -37,7 +37,7 @@ PARTS = {
     "authenticators": Authenticators,
     "sources": Sources,
 }
-READ = {"open", "close", "load", "entries", "count", "check", "hash_password", "hash_imported"}
+READ = {"note", "open", "close", "load", "entries", "count", "check", "hash_password", "hash_imported"}
 
 OLD = ["validated", "begun", "statement", "before the commit"]
 NEW = ["committed", "in memory", "before the effects", "answered", "ended"]
