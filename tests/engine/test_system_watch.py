@@ -221,8 +221,11 @@ async def test_an_end_does_not_wait_for_a_disk_that_does_not_answer() -> None:
     watched.machine.disk = block  # type: ignore[method-assign]
     watched.look()
     await asyncio.sleep(0)
-    await watched.watch.end()
-    answered.set()
+    try:
+        async with asyncio.timeout(30):  # the disk takes twice as long
+            await watched.watch.end()
+    finally:
+        answered.set()
 
 
 def test_real_readings_are_plausible(tmp_path: Any) -> None:
